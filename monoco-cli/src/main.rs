@@ -1,0 +1,2 @@
+//! monoco.
+fn main() {}

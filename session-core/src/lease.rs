@@ -1,0 +1,408 @@
+//! The lease: an exclusive lock on a file, held by a session's owner for its
+//! whole life and freed by the kernel when the owner dies.
+//!
+//! It promises that a record has one writer at a time, not even for a moment
+//! two. It is never unlocked, only closed: an unlock would free it for every
+//! process that shares the open file (`flock(2)`), the successor included.
+//!
+//! This is the only file that locks.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::id::SessionId;
+use crate::store::{DIRECTORY, FILE_MODE, LEASE, Store, StoreError, for_each_name, unlink};
+
+/// How long a taker puts up with observers who probe the lease in its way.
+const TAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a project-wide lock is waited for.
+const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+/// The time between two tries; a probe holds its lock for microseconds.
+const RETRY_AFTER: Duration = Duration::from_micros(200);
+
+/// The right to write a session's record, for as long as the value lives.
+#[derive(Debug)]
+pub struct Lease {
+    store: Store,
+    id: SessionId,
+    folder: OwnedFd,
+    file: File,
+}
+
+/// A lease could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Another process owns the session.
+    #[error("session {0} has an owner already")]
+    Held(SessionId),
+    /// The session has no run directory, so nobody owns it or owned it of late.
+    #[error("session {0} has no lease")]
+    Absent(SessionId),
+    /// The filesystem does not lock.
+    #[error("{} is on a filesystem that refuses locks (flock); monoco does not run without them", path.display())]
+    LocksRefused {
+        /// The lease.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The descriptor that was handed over is not this session's lease.
+    #[error("the descriptor that was handed over is not the lease of session {0}")]
+    Foreign(SessionId),
+    /// The project cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refused.
+    #[error("cannot {attempt} {}", path.display())]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// What a look at a lease tells.
+#[derive(Debug)]
+pub(crate) enum Probe {
+    /// An owner lives.
+    Held,
+    /// There was an owner; it died.
+    Free,
+    /// There is no run directory.
+    Absent,
+    /// It cannot be told.
+    Unknown(io::Error),
+}
+
+/// Asks whether `id` has an owner, without standing in anybody's way for longer
+/// than two system calls.
+pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
+    let Ok(run) = store.run() else {
+        return Probe::Absent;
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(run, format!("{id}/{LEASE}"), flags, Mode::empty()) {
+        Ok(fd) => match try_shared(&File::from(fd)) {
+            Ok(true) => Probe::Free,
+            Ok(false) => Probe::Held,
+            Err(error) => Probe::Unknown(error),
+        },
+        Err(Errno::NOENT | Errno::NOTDIR) => Probe::Absent,
+        Err(error) => Probe::Unknown(error.into()),
+    }
+}
+
+impl Lease {
+    /// A lease on a session that has no run directory. The directory is built
+    /// under a temporary name, so nobody can see the lease before it is held.
+    pub(crate) fn create(store: Store, id: &SessionId) -> Result<Self, LeaseError> {
+        let path = store.run_path(id);
+        let io = |attempt, source: io::Error| LeaseError::Io {
+            attempt,
+            path: path.clone(),
+            source,
+        };
+        let run = store.run().map_err(|e| io("open", e))?;
+        let temporary = temporary_name("new", id);
+        rustix::fs::mkdirat(run, &*temporary, Mode::RWXU).map_err(|e| io("create", e.into()))?;
+        let built = build(run, &temporary, &path).and_then(|(folder, file)| {
+            match rustix::fs::renameat(run, &*temporary, run, id.as_str()) {
+                Ok(()) => Ok((folder, file)),
+                Err(Errno::EXIST | Errno::NOTEMPTY) => Err(LeaseError::Held(id.clone())),
+                Err(error) => Err(io("create", error.into())),
+            }
+        });
+        match built {
+            Ok((folder, file)) => Ok(Self {
+                store,
+                id: id.clone(),
+                folder,
+                file,
+            }),
+            Err(error) => {
+                // What cannot be removed now is swept later; the first error counts.
+                let _ = remove_folder(run, &temporary);
+                Err(error)
+            }
+        }
+    }
+
+    /// The lease that a dead owner left. Probes in the way are waited out.
+    pub(crate) fn take(store: Store, id: &SessionId) -> Result<Self, LeaseError> {
+        let path = store.run_path(id);
+        let io = |attempt, source: io::Error| LeaseError::Io {
+            attempt,
+            path: path.clone(),
+            source,
+        };
+        let deadline = Instant::now() + TAKE_PATIENCE;
+        loop {
+            let run = match store.run() {
+                Ok(run) => run,
+                Err(_) => return Err(LeaseError::Absent(id.clone())),
+            };
+            let folder = match rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty()) {
+                Ok(folder) => folder,
+                Err(Errno::NOENT) => return Err(LeaseError::Absent(id.clone())),
+                Err(error) => return Err(io("open", error.into())),
+            };
+            let file =
+                match rustix::fs::openat(&folder, LEASE, OFlags::RDWR | LEASE_FLAGS, Mode::empty())
+                {
+                    Ok(file) => File::from(file),
+                    // An owner that goes moves its directory away before it empties it.
+                    Err(Errno::NOENT) if inode(run, id.as_str()).is_err() => continue,
+                    Err(Errno::NOENT) => {
+                        remove_folder(run, id.as_str()).map_err(|e| io("remove", e))?;
+                        return Err(LeaseError::Absent(id.clone()));
+                    }
+                    Err(error) => return Err(io("open", error.into())),
+                };
+            if try_exclusive(&file).map_err(|source| LeaseError::LocksRefused {
+                path: path.clone(),
+                source,
+            })? {
+                let lease = Self {
+                    store,
+                    id: id.clone(),
+                    folder,
+                    file,
+                };
+                // The world moved while we waited: is this still the lease?
+                if lease.is_current() {
+                    return Ok(lease);
+                }
+                return Err(LeaseError::Absent(id.clone()));
+            }
+            // An owner excludes sharers; a prober does not, and is gone at once.
+            let owned = !try_shared(&file).map_err(|e| io("probe", e))?;
+            if owned || Instant::now() >= deadline {
+                return Err(LeaseError::Held(id.clone()));
+            }
+            drop(file);
+            std::thread::sleep(RETRY_AFTER);
+        }
+    }
+
+    /// The lease whose open file another process handed to this one.
+    ///
+    /// # Errors
+    /// [`LeaseError::Foreign`] when `file` is not the lease of `id` in `project`.
+    pub fn handed_over(project: &Path, id: &SessionId, file: OwnedFd) -> Result<Self, LeaseError> {
+        let store = Store::open(project)?;
+        let path = store.run_path(id);
+        let io = |attempt, source: io::Error| LeaseError::Io {
+            attempt,
+            path: path.clone(),
+            source,
+        };
+        let run = store.run().map_err(|e| io("open", e))?;
+        let folder = rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty())
+            .map_err(|e| io("open", e.into()))?;
+        let lease = Self {
+            store,
+            id: id.clone(),
+            folder,
+            file: file.into(),
+        };
+        if lease.is_current() {
+            Ok(lease)
+        } else {
+            Err(LeaseError::Foreign(id.clone()))
+        }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The locked file, to hand it to a child process. Whoever shares it shares
+    /// the lease, and must close it, never unlock it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The session's run directory, open.
+    #[must_use]
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the file behind the lease's path still is the one that is locked.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let path = self.store.run_path(&self.id).join(LEASE);
+        let on_disk = inode(rustix::fs::CWD, &path);
+        let locked = rustix::fs::fstat(&self.file).map(|stat| (stat.st_dev, stat.st_ino));
+        matches!((on_disk, locked), (Ok(a), Ok(b)) if a == b)
+    }
+
+    /// Removes the run directory, then lets go.
+    ///
+    /// # Errors
+    /// When something of the directory cannot be removed; the lease is let go
+    /// of all the same.
+    pub fn release(self) -> io::Result<()> {
+        if !self.is_current() {
+            // Somebody else's directory stands there now, or none.
+            return Ok(());
+        }
+        let run = self.store.run()?;
+        // Nobody may meet a directory that is half removed.
+        let temporary = temporary_name("old", &self.id);
+        rustix::fs::renameat(run, self.id.as_str(), run, &*temporary)?;
+        remove_folder(run, &temporary)
+    }
+}
+
+/// Held while one living session after the other is asked for its name.
+pub(crate) fn lock_names(store: &Store) -> Result<File, LeaseError> {
+    let path = store.runs_path();
+    let io = |attempt, source: io::Error| LeaseError::Io {
+        attempt,
+        path: path.clone(),
+        source,
+    };
+    let run = store.run().map_err(|e| io("open", e))?;
+    let folder = File::from(
+        rustix::fs::openat(run, ".", DIRECTORY, Mode::empty()).map_err(|e| io("open", e.into()))?,
+    );
+    let deadline = Instant::now() + NAMES_PATIENCE;
+    while !try_exclusive(&folder).map_err(|source| LeaseError::LocksRefused {
+        path: path.clone(),
+        source,
+    })? {
+        if Instant::now() >= deadline {
+            return Err(io("lock", io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(RETRY_AFTER);
+    }
+    Ok(folder)
+}
+
+/// Removes what starters and goers that were killed midway left in `run/`.
+/// A directory whose lease is locked, or that is too young to tell, stays.
+pub(crate) fn sweep(store: &Store) -> io::Result<usize> {
+    const OLD_ENOUGH_SECONDS: i64 = 60;
+    let Ok(run) = store.run() else { return Ok(0) };
+    let mut litter = Vec::new();
+    for_each_name(run, |name| {
+        let name = name.to_string_lossy();
+        if name.starts_with(".new-") || name.starts_with(".old-") {
+            litter.push(name.into_owned());
+        }
+    })?;
+    let now = crate::Timestamp::now().as_second();
+    let mut swept = 0;
+    for name in litter {
+        let Ok(stat) = rustix::fs::statat(run, &*name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        let held = match rustix::fs::openat(
+            run,
+            format!("{name}/{LEASE}"),
+            OFlags::RDONLY | LEASE_FLAGS,
+            Mode::empty(),
+        ) {
+            Ok(file) => !try_exclusive(&File::from(file)).unwrap_or(false),
+            Err(_) => false,
+        };
+        if !held && now - stat.st_mtime >= OLD_ENOUGH_SECONDS {
+            remove_folder(run, &name)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+const LEASE_FLAGS: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// Makes a locked lease in a new directory.
+fn build(run: &OwnedFd, temporary: &str, path: &Path) -> Result<(OwnedFd, File), LeaseError> {
+    let io = |attempt, source: Errno| LeaseError::Io {
+        attempt,
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    let mode = rustix::fs::chmodat(run, temporary, Mode::RWXU, AtFlags::empty());
+    mode.map_err(|e| io("set the mode of", e))?;
+    let folder =
+        rustix::fs::openat(run, temporary, DIRECTORY, Mode::empty()).map_err(|e| io("open", e))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | LEASE_FLAGS;
+    let file = rustix::fs::openat(&folder, LEASE, flags, FILE_MODE)
+        .map_err(|e| io("create the lease in", e))?;
+    rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| io("set the mode of the lease in", e))?;
+    let file = File::from(file);
+    match try_exclusive(&file) {
+        Ok(true) => Ok((folder, file)),
+        Ok(false) => Err(io("lock the new lease in", Errno::AGAIN)),
+        Err(source) => Err(LeaseError::LocksRefused {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn remove_folder(run: &OwnedFd, name: &str) -> io::Result<()> {
+    let folder = rustix::fs::openat(run, name, DIRECTORY, Mode::empty())?;
+    let mut names = Vec::new();
+    for_each_name(&folder, |name| {
+        names.push(name.to_string_lossy().into_owned())
+    })?;
+    for name in names
+        .iter()
+        .filter(|name| !matches!(name.as_str(), "." | ".."))
+    {
+        unlink(&folder, name)?;
+    }
+    Ok(rustix::fs::unlinkat(run, name, AtFlags::REMOVEDIR)?)
+}
+
+fn temporary_name(kind: &str, id: &SessionId) -> String {
+    format!(".{kind}-{id}-{}", SessionId::random().short())
+}
+
+fn inode(folder: impl AsFd, path: impl rustix::path::Arg) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+// std's own `File::lock` does not retry after a signal, and hides which kind of
+// lock it takes; the full path keeps the two apart.
+fn try_exclusive(file: &File) -> io::Result<bool> {
+    locked(|| fs2::FileExt::try_lock_exclusive(file))
+}
+
+fn try_shared(file: &File) -> io::Result<bool> {
+    locked(|| fs2::FileExt::try_lock_shared(file))
+}
+
+fn locked(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<bool> {
+    loop {
+        match lock() {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

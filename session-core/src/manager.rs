@@ -1,0 +1,496 @@
+//! The file-backed manager of a project's sessions.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::claim::{Claim, ClaimError};
+use crate::control::{Control, ControlError};
+use crate::feed::Feed;
+use crate::id::SessionId;
+use crate::lease::{self, Probe};
+use crate::observe::{Liveness, Observation, Observer};
+use crate::reconcile::{self, Report};
+use crate::runtime::RuntimeSession;
+use crate::session::NewSession;
+use crate::storage::Durability;
+use crate::store::{Damage, RecordReader, Store, StoreError};
+
+/// From how many records on a listing reads with more than one thread.
+const PARALLEL_FROM: usize = 512;
+
+/// The sessions of one project.
+///
+/// A manager holds no state but the project's path: every call reads what is on
+/// disk, so it sees at once what any other process does.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use session_core::{NewSession, SessionManager};
+///
+/// let manager = SessionManager::create(dir.path())?;
+/// let claim = manager.claim_new(NewSession { issue_id: Some("FEAT-101".into()), ..NewSession::default() })?;
+/// for seen in manager.list()?.sessions {
+///     println!("{} {} {}", seen.session.id, seen.session.issue_id, seen.session.status());
+/// }
+/// assert_eq!(manager.get(&claim.session().id)?.session.issue_id, "FEAT-101");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SessionManager {
+    project: PathBuf,
+}
+
+/// What a listing found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The sessions, in no order.
+    pub sessions: Vec<Observation>,
+    /// The records that cannot be read. They are left as they are.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The id, where the file's name is one.
+    pub id: Option<SessionId>,
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be read.
+    pub damage: Damage,
+}
+
+/// A session could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// There is no such session.
+    #[error("no such session: {}", .0.escape_debug())]
+    NotFound(String),
+    /// More than one session's id begins so.
+    #[error("`{prefix}` is ambiguous: {} sessions begin so, such as {} and {}", ids.len(), ids[0], ids[1])]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// Whose ids begin so; two or more.
+        ids: Vec<SessionId>,
+    },
+    /// The record cannot be read.
+    #[error("the record {} is damaged: {damage}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        damage: Damage,
+    },
+    /// The project cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// It lives, or it cannot be told.
+    #[error("session {id} is {what}; it is not removed")]
+    Living {
+        /// The session.
+        id: SessionId,
+        /// What it is instead of ended.
+        what: String,
+    },
+    /// It could not be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// Its end could not be recorded first.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The project cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refused.
+    #[error("cannot remove {}", path.display())]
+    Io {
+        /// The record.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl SessionManager {
+    /// The manager of a project that has a `.monoco` directory. Creates nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is none, or it cannot be trusted.
+    pub fn open(project: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let project = project.into();
+        Store::open(&project)?;
+        Ok(Self { project })
+    }
+
+    /// The manager of `project`, whose `.monoco` is made where it is not there yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be made, or cannot be trusted.
+    pub fn create(project: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let project = project.into();
+        Store::create(&project)?;
+        Ok(Self { project })
+    }
+
+    /// The project that `start` is in: the nearest directory upwards that holds
+    /// `.monoco`, else the nearest that holds `.git`.
+    #[must_use]
+    pub fn find_project(start: &Path) -> Option<PathBuf> {
+        let holding = |name: &str| {
+            start
+                .ancestors()
+                .find(|dir| dir.join(name).symlink_metadata().is_ok())
+        };
+        holding(".monoco")
+            .or_else(|| holding(".git"))
+            .map(Path::to_owned)
+    }
+
+    /// The project's directory.
+    #[must_use]
+    pub fn project(&self) -> &Path {
+        &self.project
+    }
+
+    /// Where the record of `id` is, or would be.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn record_path(&self, id: &SessionId) -> Result<PathBuf, StoreError> {
+        Ok(self.store()?.record_path(id))
+    }
+
+    /// Records a new pending session, durably, and owns it.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: the id or the name is in use, the filesystem does not
+    /// lock, or the record cannot be written.
+    pub fn claim_new(&self, new: NewSession) -> Result<Claim, ClaimError> {
+        Claim::create(&self.project, new, Durability::Durable)
+    }
+
+    /// As [`claim_new`](Self::claim_new), for a launcher that tells nobody of the
+    /// session before the next, durable write: spares two fsyncs.
+    ///
+    /// # Errors
+    /// As [`claim_new`](Self::claim_new).
+    pub fn claim_unannounced(&self, new: NewSession) -> Result<Claim, ClaimError> {
+        Claim::create(&self.project, new, Durability::Visible)
+    }
+
+    /// Takes an unfinished session that nobody owns.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: it has an owner, has ended, is damaged, or is not there.
+    pub fn claim(&self, id: &SessionId) -> Result<Claim, ClaimError> {
+        Claim::take(&self.project, id)
+    }
+
+    /// One session, as an observer.
+    ///
+    /// # Errors
+    /// [`LookError`]: not there, or damaged.
+    pub fn load(&self, id: &SessionId) -> Result<RuntimeSession, LookError> {
+        Ok(RuntimeSession::observer(self.clone(), self.get(id)?))
+    }
+
+    /// Looks at one session.
+    ///
+    /// # Errors
+    /// [`LookError`]: not there, or damaged.
+    pub fn get(&self, id: &SessionId) -> Result<Observation, LookError> {
+        let observer = self.observer()?;
+        match observer.observe(id) {
+            Ok(Some(observation)) => Ok(observation),
+            Ok(None) => Err(LookError::NotFound(id.to_string())),
+            Err(damage) => Err(LookError::Damaged {
+                path: observer.store().record_path(id),
+                damage,
+            }),
+        }
+    }
+
+    /// Looks at every session there is a record of.
+    ///
+    /// # Errors
+    /// When the project cannot be used. A damaged record is no error: it is listed.
+    pub fn list(&self) -> Result<Listing, StoreError> {
+        let store = self.store()?;
+        let (ids, strange) = store.record_names()?;
+        let mut listing = look_at_all(store, &ids)?;
+        listing
+            .damaged
+            .extend(strange.into_iter().map(|name| Damaged {
+                id: None,
+                path: self.project.join(".monoco/sessions").join(name),
+                damage: Damage::Name,
+            }));
+        Ok(listing)
+    }
+
+    /// Looks at the sessions that have a run directory: all that live, and those
+    /// whose owner died. Costs what lives, not what ever was. Records that another
+    /// program wrote have none; [`list`](Self::list) finds them.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn living(&self) -> Result<Listing, StoreError> {
+        let store = self.store()?;
+        let ids = store.running_ids()?;
+        look_at_all(store, &ids)
+    }
+
+    /// Looks at every session of one issue.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn list_by_issue(&self, issue_id: &str) -> Result<Listing, StoreError> {
+        let mut listing = self.list()?;
+        listing
+            .sessions
+            .retain(|seen| seen.session.issue_id == issue_id);
+        Ok(listing)
+    }
+
+    /// The session that a person means: by id, by name, or by a prefix of the id
+    /// that no other session shares. Of sessions with one name the living one is
+    /// meant, else the newest.
+    ///
+    /// # Errors
+    /// [`LookError`]: none is meant, or more than one.
+    pub fn resolve(&self, text: &str) -> Result<SessionId, LookError> {
+        let store = self.store()?;
+        let (ids, _) = store.record_names()?;
+        if let Ok(id) = SessionId::parse(text)
+            && ids.contains(&id)
+        {
+            return Ok(id);
+        }
+        let living = self.living()?.sessions;
+        if let Some(seen) = living
+            .into_iter()
+            .find(|seen| seen.session.name.as_deref() == Some(text) && seen.may_live())
+        {
+            return Ok(seen.session.id);
+        }
+        let mut with_prefix: Vec<_> = ids
+            .into_iter()
+            .filter(|id| !text.is_empty() && id.as_str().starts_with(text))
+            .collect();
+        match with_prefix.len() {
+            0 => self.newest_named(text),
+            1 => Ok(with_prefix.remove(0)),
+            _ => Err(LookError::Ambiguous {
+                prefix: text.to_owned(),
+                ids: with_prefix,
+            }),
+        }
+    }
+
+    fn newest_named(&self, name: &str) -> Result<SessionId, LookError> {
+        let named = |seen: &Observation| seen.session.name.as_deref() == Some(name);
+        let sessions = self.list()?.sessions.into_iter().filter(named);
+        let newest = sessions.max_by_key(|seen| seen.session.created_at);
+        newest
+            .map(|seen| seen.session.id)
+            .ok_or_else(|| LookError::NotFound(name.chars().take(80).collect()))
+    }
+
+    /// Reaches the owner of `id`.
+    ///
+    /// # Errors
+    /// [`ControlError`]: nobody owns it, or the owner does not listen.
+    pub fn control(&self, id: &SessionId) -> Result<Control, ControlError> {
+        let store = self.store().map_err(|error| ControlError::Io {
+            id: id.clone(),
+            source: io::Error::other(error),
+        })?;
+        Control::connect(&store, id)
+    }
+
+    /// Gives sessions whose end nobody recorded that end, and removes what dead
+    /// owners left. Looks at every record.
+    ///
+    /// # Errors
+    /// When the project cannot be used; what fails for one session is in the report.
+    pub fn reconcile(&self) -> Result<Report, StoreError> {
+        let listing = self.list()?;
+        self.reconcile_seen(&listing.sessions)
+    }
+
+    /// As [`reconcile`](Self::reconcile), for sessions that were just looked at.
+    ///
+    /// # Errors
+    /// When the project cannot be used; what fails for one session is in the report.
+    pub fn reconcile_seen(&self, sessions: &[Observation]) -> Result<Report, StoreError> {
+        let observer = self.observer()?;
+        let running = observer.store().running_ids()?;
+        reconcile::execute(&observer, reconcile::plan(sessions, &running))
+    }
+
+    /// Settles one session, if its end is certain.
+    ///
+    /// # Errors
+    /// When the record cannot be taken or written.
+    pub fn settle(&self, id: &SessionId) -> Result<(), ClaimError> {
+        reconcile::settle(&self.observer()?, id).map(|_| ())
+    }
+
+    /// Removes the record and the log of a session that has ended.
+    ///
+    /// # Errors
+    /// [`RemoveError::Living`] when it has not, or when its owner is still ending
+    /// what is left of the agent's tree.
+    pub fn remove(&self, id: &SessionId) -> Result<(), RemoveError> {
+        let mut seen = self.get(id)?;
+        if seen.unrecorded_end().is_some() {
+            self.settle(id)?;
+            seen = self.get(id)?;
+        }
+        let living = |what: &str| RemoveError::Living {
+            id: id.clone(),
+            what: what.to_owned(),
+        };
+        match seen.liveness {
+            Liveness::Ended => {}
+            Liveness::Unclaimed => self.claim(id)?.release()?,
+            Liveness::Unknown(why) => return Err(living(&format!("unknown ({why})"))),
+            _ => return Err(living(seen.session.status().as_str())),
+        }
+        let store = self.store()?;
+        if matches!(lease::probe(&store, id), Probe::Held) {
+            return Err(living("ending what its agent left running"));
+        }
+        store.remove_files(id).map_err(|source| RemoveError::Io {
+            path: store.record_path(id),
+            source,
+        })
+    }
+
+    /// Removes a record that cannot be read, and its log.
+    ///
+    /// # Errors
+    /// When the system refuses, or an owner lives.
+    pub fn remove_damaged(&self, id: &SessionId) -> Result<(), RemoveError> {
+        let store = self.store()?;
+        if matches!(lease::probe(&store, id), Probe::Held) {
+            return Err(RemoveError::Living {
+                id: id.clone(),
+                what: "owned".to_owned(),
+            });
+        }
+        store.remove_files(id).map_err(|source| RemoveError::Io {
+            path: store.record_path(id),
+            source,
+        })
+    }
+
+    /// A session's log, open for reading; `None` when there is none.
+    ///
+    /// # Errors
+    /// When what stands in its place is not a file of our own, or cannot be read.
+    pub fn open_log(&self, id: &SessionId) -> io::Result<Option<std::fs::File>> {
+        self.store().map_err(io::Error::other)?.open_log(id)
+    }
+
+    /// A session's log, open for appending; made where it is not there yet.
+    ///
+    /// # Errors
+    /// When what stands in its place is not a file, or it cannot be made.
+    pub fn append_log(&self, id: &SessionId) -> io::Result<std::fs::File> {
+        self.store().map_err(io::Error::other)?.append_log(id)
+    }
+
+    /// Where the log of `id` is, or would be.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn log_path(&self, id: &SessionId) -> Result<PathBuf, StoreError> {
+        Ok(self.store()?.log_path(id))
+    }
+
+    /// What changes from now on.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn feed(&self) -> Result<Feed, StoreError> {
+        Ok(Feed::open(&self.store()?))
+    }
+
+    fn store(&self) -> Result<Store, StoreError> {
+        Store::open(&self.project)
+    }
+
+    fn observer(&self) -> Result<Observer, StoreError> {
+        Ok(Observer::new(self.store()?))
+    }
+}
+
+/// Looks at many sessions, with both hands where there are many.
+fn look_at_all(store: Store, ids: &[SessionId]) -> Result<Listing, StoreError> {
+    let threads = match ids.len() {
+        ..PARALLEL_FROM => 1,
+        _ => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8),
+    };
+    if threads == 1 {
+        return Ok(look_at(&Observer::new(store), ids));
+    }
+    let project = store.project().to_owned();
+    let share = ids.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let work = |ids| {
+            let project = &project;
+            move || Store::open(project).map(|store| look_at(&Observer::new(store), ids))
+        };
+        let hands: Vec<_> = ids
+            .chunks(share)
+            .map(|ids| scope.spawn(work(ids)))
+            .collect();
+        let mut all = Listing::default();
+        for hand in hands {
+            let part = hand.join().expect("looking at sessions does not panic")?;
+            all.sessions.extend(part.sessions);
+            all.damaged.extend(part.damaged);
+        }
+        Ok(all)
+    })
+}
+
+fn look_at(observer: &Observer, ids: &[SessionId]) -> Listing {
+    let mut listing = Listing::default();
+    let Ok(sessions) = observer.store().sessions() else {
+        return listing;
+    };
+    let mut reader = RecordReader::new(sessions);
+    for id in ids {
+        let seen = match reader.read(id) {
+            Ok(Some(session)) => observer.judge(session),
+            Ok(None) => Ok(None),
+            Err(damage) => Err(damage),
+        };
+        match seen {
+            Ok(Some(observation)) => listing.sessions.push(observation),
+            // Removed since its name was read.
+            Ok(None) => {}
+            Err(damage) => {
+                let path = observer.store().record_path(id);
+                listing.damaged.push(Damaged {
+                    id: Some(id.clone()),
+                    path,
+                    damage,
+                });
+            }
+        }
+    }
+    listing
+}

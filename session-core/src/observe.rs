@@ -1,0 +1,221 @@
+//! The observer: what is true of a session, decided from facts.
+//!
+//! An observer never writes, never waits for an owner, and never concludes more
+//! than it can prove: `Unknown` is an answer.
+
+use std::cell::OnceCell;
+
+use crate::id::SessionId;
+use crate::lease::{self, Probe};
+use crate::outcome::{LostCause, Outcome};
+use crate::process::{Host, ProcessState, Unknowable};
+use crate::session::{Session, State};
+use crate::status::Status;
+use crate::store::{Damage, Store};
+
+/// How often a record that changes under our eyes is read anew.
+const MAX_READS: usize = 16;
+
+/// Whether the record can be believed, and what is true where it cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Liveness {
+    /// The session has ended; its record is final.
+    Ended,
+    /// An owner lives; the record is true.
+    Owned,
+    /// Recorded, and nobody has begun to start it.
+    Unclaimed,
+    /// Whoever was starting it died before the agent ran.
+    Abandoned,
+    /// The owner is dead; the agent still runs.
+    Orphan,
+    /// A record of the original format; a process with its pid exists, but it
+    /// may be any. It is shown, and never signalled.
+    Unverified,
+    /// The owner is dead and so is the agent; nobody saw how it ended.
+    Lost(LostCause),
+    /// It cannot be told from here.
+    Unknown(Unknowable),
+}
+
+impl Liveness {
+    /// The word for it in JSON and tables.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Owned => "owned",
+            Self::Unclaimed => "unclaimed",
+            Self::Abandoned => "abandoned",
+            Self::Orphan => "orphan",
+            Self::Unverified => "unverified",
+            Self::Lost(_) => "lost",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// A session as it was found at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// What the record says.
+    pub session: Session,
+    /// Whether to believe it.
+    pub liveness: Liveness,
+}
+
+impl Observation {
+    /// What is true: the record, or, where it is provably out of date, the end
+    /// that [`reconcile`](crate::SessionManager::reconcile) would write.
+    #[must_use]
+    pub fn shown(&self) -> Session {
+        let mut session = self.session.clone();
+        if let Some(outcome) = self.unrecorded_end() {
+            let now = session.updated_at;
+            session
+                .finish(outcome, now)
+                .expect("only sessions that have not ended have an unrecorded end");
+        }
+        session
+    }
+
+    /// The status that is true; `None` when it cannot be told.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        match (&self.liveness, self.unrecorded_end()) {
+            (Liveness::Unknown(_), _) => None,
+            (_, Some(outcome)) => Some(Status::of(&outcome)),
+            (_, None) => Some(self.session.status()),
+        }
+    }
+
+    /// The end that is certain, but stands in no record yet.
+    #[must_use]
+    pub fn unrecorded_end(&self) -> Option<Outcome> {
+        match self.liveness {
+            Liveness::Lost(cause) => Some(Outcome::Lost { cause }),
+            Liveness::Abandoned => Some(Outcome::SpawnFailed {
+                error: "whoever was starting the session died before the agent ran".to_owned(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the session lives, or may live: false only where its end is certain.
+    #[must_use]
+    pub fn may_live(&self) -> bool {
+        !matches!(
+            self.liveness,
+            Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned
+        )
+    }
+}
+
+/// Looks at sessions of one project.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    store: Store,
+    host: OnceCell<Result<Host, String>>,
+}
+
+impl Observer {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            host: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Reads and judges one session; `None` when there is none.
+    pub(crate) fn observe(&self, id: &SessionId) -> Result<Option<Observation>, Damage> {
+        match self.store.read_record(id)? {
+            Some(session) => self.judge(session),
+            None => Ok(None),
+        }
+    }
+
+    /// Judges a session that was just read. The record is read again once its
+    /// lease was seen free: an owner writes first and lets go then, so what
+    /// stands there now is the last word of a dead owner.
+    pub(crate) fn judge(&self, mut session: Session) -> Result<Option<Observation>, Damage> {
+        for _ in 0..MAX_READS {
+            if session.status().is_terminal() {
+                return Ok(Some(Observation {
+                    session,
+                    liveness: Liveness::Ended,
+                }));
+            }
+            let probe = match lease::probe(&self.store, &session.id) {
+                Probe::Held => {
+                    return Ok(Some(Observation {
+                        session,
+                        liveness: Liveness::Owned,
+                    }));
+                }
+                Probe::Unknown(error) => {
+                    let liveness = Liveness::Unknown(Unknowable::Hidden(error.to_string()));
+                    return Ok(Some(Observation { session, liveness }));
+                }
+                probe => probe,
+            };
+            let Some(again) = self.store.read_record(&session.id)? else {
+                return Ok(None);
+            };
+            if again == session {
+                let liveness = self.without_owner(&session, &probe);
+                return Ok(Some(Observation { session, liveness }));
+            }
+            session = again;
+        }
+        // It changes faster than it can be read, so somebody writes it.
+        Ok(Some(Observation {
+            session,
+            liveness: Liveness::Owned,
+        }))
+    }
+
+    /// The end of a session whose lease the caller holds, and which nobody else
+    /// can be running; `None` where its agent may still live.
+    pub(crate) fn unowned(&self, session: &Session) -> Option<Outcome> {
+        let liveness = self.without_owner(session, &Probe::Free);
+        Observation {
+            session: session.clone(),
+            liveness,
+        }
+        .unrecorded_end()
+    }
+
+    /// What is true of an unfinished session that nobody owns.
+    fn without_owner(&self, session: &Session, probe: &Probe) -> Liveness {
+        match session.state() {
+            State::Pending if matches!(probe, Probe::Absent) => Liveness::Unclaimed,
+            State::Pending => Liveness::Abandoned,
+            State::Ended(_) => Liveness::Ended,
+            State::Running { process, .. } | State::Suspended { process, .. } => {
+                match self.host() {
+                    Ok(host) => of_process(host.state_of(process)),
+                    Err(reason) => Liveness::Unknown(Unknowable::Hidden(reason.clone())),
+                }
+            }
+        }
+    }
+
+    fn host(&self) -> Result<&Host, &String> {
+        self.host
+            .get_or_init(|| Host::current().map_err(|error| error.to_string()))
+            .as_ref()
+    }
+}
+
+fn of_process(state: ProcessState) -> Liveness {
+    match state {
+        ProcessState::Alive => Liveness::Orphan,
+        ProcessState::Gone(cause) => Liveness::Lost(cause),
+        ProcessState::Unverified => Liveness::Unverified,
+        ProcessState::Unknown(why) => Liveness::Unknown(why),
+    }
+}

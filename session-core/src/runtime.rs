@@ -1,0 +1,308 @@
+//! A session in one of its two modes: owner, who drives its agent through a
+//! worker, or observer, who looks, and asks the owner.
+
+use std::time::Duration;
+
+use crate::claim::{Claim, ClaimError};
+use crate::control::{ControlError, Request};
+use crate::manager::{LookError, SessionManager};
+use crate::observe::{Liveness, Observation};
+use crate::orphan::{self, OrphanError};
+use crate::outcome::Outcome;
+use crate::session::{Session, State};
+use crate::status::Status;
+use crate::worker::{NoWorker, Worker, WorkerError};
+
+/// One session, owned or observed.
+///
+/// What is loaded from disk is an observer:
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use session_core::{NewSession, RuntimeError, SessionManager};
+///
+/// let manager = SessionManager::create(dir.path())?;
+/// let claim = manager.claim_new(NewSession { issue_id: Some("FEAT-101".into()), ..NewSession::default() })?;
+/// let mut session = manager.load(&claim.session().id)?;
+/// assert!(!session.is_owner());
+/// assert!(matches!(session.suspend(), Err(RuntimeError::ObserverMode { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RuntimeSession<W: Worker = NoWorker> {
+    mode: Mode<W>,
+}
+
+#[derive(Debug)]
+enum Mode<W> {
+    Owner {
+        claim: Box<Claim>,
+        worker: W,
+    },
+    Observer {
+        manager: SessionManager,
+        observation: Box<Observation>,
+    },
+}
+
+/// A session could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Only the owner has a worker.
+    #[error("cannot {attempt} session {id} in observer mode: it has no worker here")]
+    ObserverMode {
+        /// The session.
+        id: crate::SessionId,
+        /// What was attempted.
+        attempt: &'static str,
+    },
+    /// Nothing is known of the agent that would allow a signal.
+    #[error("session {id} cannot be stopped from here: {why}")]
+    HandsOff {
+        /// The session.
+        id: crate::SessionId,
+        /// What is not known.
+        why: String,
+    },
+    /// The owner did not do it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The record could not be taken or written.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The agent could not be driven.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The orphan could not be ended.
+    #[error(transparent)]
+    Orphan(#[from] OrphanError),
+    /// The record could not be read.
+    #[error(transparent)]
+    Look(#[from] LookError),
+}
+
+impl RuntimeSession {
+    pub(crate) fn observer(manager: SessionManager, observation: Observation) -> Self {
+        Self {
+            mode: Mode::Observer {
+                manager,
+                observation: Box::new(observation),
+            },
+        }
+    }
+}
+
+impl<W: Worker> RuntimeSession<W> {
+    /// The owner of a claimed session.
+    pub fn owner(claim: Claim, worker: W) -> Self {
+        Self {
+            mode: Mode::Owner {
+                claim: Box::new(claim),
+                worker,
+            },
+        }
+    }
+
+    /// Whether this is the owner.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        matches!(self.mode, Mode::Owner { .. })
+    }
+
+    /// The session: as the owner recorded it, or as the observer last saw it.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        match &self.mode {
+            Mode::Owner { claim, .. } => claim.session(),
+            Mode::Observer { observation, .. } => &observation.session,
+        }
+    }
+
+    /// Starts the agent. When this returns, it runs, and the record says so durably.
+    ///
+    /// # Errors
+    /// For observers; when the agent cannot be started, which then is the
+    /// session's outcome; when the record cannot be written, and then no agent runs.
+    pub fn start(&mut self) -> Result<(), RuntimeError> {
+        let (claim, worker) = self.owned("start")?;
+        if !matches!(claim.session().state(), State::Pending) {
+            return Err(ClaimError::from(claim.session().no_arrow("start")).into());
+        }
+        let started = worker
+            .prepare(claim.session())
+            .map_err(RuntimeError::from)
+            .and_then(|process| {
+                // The pid is durable before the gate opens: a crash in between leaves a
+                // gate that exits by itself, never an agent that no record knows.
+                claim.start(process)?;
+                Ok(worker.release()?)
+            });
+        match &started {
+            Ok(()) => {}
+            Err(RuntimeError::Worker(error)) => claim.finish(Outcome::SpawnFailed {
+                error: error.to_string(),
+            })?,
+            // The record does not say that it runs, so it must not.
+            Err(_) => drop(worker.terminate(Duration::ZERO)),
+        }
+        started
+    }
+
+    /// Stops the whole tree where it is.
+    ///
+    /// # Errors
+    /// For observers; when the session is not running; when the tree could not
+    /// be stopped or the record not be written.
+    pub fn suspend(&mut self) -> Result<(), RuntimeError> {
+        let (claim, worker) = self.owned("suspend")?;
+        claim
+            .session()
+            .clone()
+            .suspend(claim.session().updated_at)
+            .map_err(ClaimError::from)?;
+        worker.suspend()?;
+        Ok(claim.suspend()?)
+    }
+
+    /// Lets the whole tree go on.
+    ///
+    /// # Errors
+    /// For observers; when the session is not suspended; when the tree could not
+    /// be signalled or the record not be written.
+    pub fn resume(&mut self) -> Result<(), RuntimeError> {
+        let (claim, worker) = self.owned("resume")?;
+        claim
+            .session()
+            .clone()
+            .resume(claim.session().updated_at)
+            .map_err(ClaimError::from)?;
+        worker.resume()?;
+        Ok(claim.resume()?)
+    }
+
+    /// Looks again: the owner at its agent, the observer at the record and the
+    /// facts. Returns the status that is true; `None` when it cannot be told.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or (for the owner) not be written.
+    pub fn refresh_status(&mut self) -> Result<Option<Status>, RuntimeError> {
+        match &mut self.mode {
+            Mode::Owner { claim, worker } => {
+                if let State::Running { .. } | State::Suspended { .. } = claim.session().state()
+                    && let Some(status) = worker.poll()?
+                {
+                    claim.finish(status.into())?;
+                }
+                Ok(Some(claim.session().status()))
+            }
+            Mode::Observer {
+                manager,
+                observation,
+            } => {
+                **observation = manager.get(&observation.session.id)?;
+                Ok(observation.status())
+            }
+        }
+    }
+
+    /// Ends the session: the owner through its worker; the observer by asking
+    /// the owner, or, where the owner is dead and its agent is not, in the
+    /// owner's stead. `by` stands in the outcome. A session that has ended stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// When the agent cannot be ended, or nothing allows a signal.
+    pub fn terminate(&mut self, grace: Duration, by: &str) -> Result<&Session, RuntimeError> {
+        match &mut self.mode {
+            Mode::Owner { claim, worker } => match claim.session().state() {
+                State::Ended(_) => {}
+                State::Pending => claim.finish(never_started(by))?,
+                State::Running { .. } | State::Suspended { .. } => {
+                    let wait_status = worker.terminate(grace)?;
+                    claim.finish(Outcome::Stopped {
+                        by: by.to_owned(),
+                        wait_status,
+                    })?;
+                }
+            },
+            Mode::Observer {
+                manager,
+                observation,
+            } => {
+                **observation = terminate_observed(manager, &observation.session.id, grace, by)?;
+            }
+        }
+        Ok(self.session())
+    }
+
+    /// The claim and the worker, for an owner that wants to go on by itself.
+    ///
+    /// # Errors
+    /// Gives an observer back.
+    pub fn into_owner(self) -> Result<(Claim, W), Self> {
+        match self.mode {
+            Mode::Owner { claim, worker } => Ok((*claim, worker)),
+            observer @ Mode::Observer { .. } => Err(Self { mode: observer }),
+        }
+    }
+
+    fn owned(&mut self, attempt: &'static str) -> Result<(&mut Claim, &mut W), RuntimeError> {
+        match &mut self.mode {
+            Mode::Owner { claim, worker } => Ok((claim, worker)),
+            Mode::Observer { observation, .. } => Err(RuntimeError::ObserverMode {
+                id: observation.session.id.clone(),
+                attempt,
+            }),
+        }
+    }
+}
+
+/// How a session ends that is stopped before its agent ran.
+fn never_started(by: &str) -> Outcome {
+    Outcome::SpawnFailed {
+        error: format!("stopped by {by} before it was started"),
+    }
+}
+
+fn terminate_observed(
+    manager: &SessionManager,
+    id: &crate::SessionId,
+    grace: Duration,
+    by: &str,
+) -> Result<Observation, RuntimeError> {
+    let observation = manager.get(id)?;
+    match &observation.liveness {
+        Liveness::Ended => {}
+        Liveness::Owned => {
+            let stop = Request::Stop {
+                grace_seconds: grace.as_secs_f64(),
+                by: by.to_owned(),
+            };
+            manager.control(id)?.ask(&stop)?;
+        }
+        Liveness::Orphan => orphan::end(manager.claim(id)?, grace, by)?,
+        Liveness::Unclaimed => {
+            let mut claim = manager.claim(id)?;
+            claim.finish(never_started(by))?;
+            claim.release()?;
+        }
+        Liveness::Lost(_) | Liveness::Abandoned => manager.settle(id)?,
+        Liveness::Unverified => {
+            let why =
+                "another program recorded its pid, and nothing proves that the process is the same"
+                    .to_owned();
+            return Err(RuntimeError::HandsOff {
+                id: id.clone(),
+                why,
+            });
+        }
+        Liveness::Unknown(why) => {
+            return Err(RuntimeError::HandsOff {
+                id: id.clone(),
+                why: why.to_string(),
+            });
+        }
+    }
+    Ok(manager.get(id)?)
+}

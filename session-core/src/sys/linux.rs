@@ -1,0 +1,349 @@
+//! Linux 5.10 and later: `/proc` and pidfds.
+#![expect(unsafe_code, reason = "PIDFD_GET_INFO has no safe wrapper")]
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal};
+
+use crate::outcome::WaitStatus;
+use crate::process::{Host, Pid};
+
+/// What `/proc/<pid>/stat` says, as far as it matters here (`proc_pid_stat(5)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) state: u8,
+    pub(crate) ppid: i32,
+    pub(crate) start_ticks: u64,
+}
+
+impl Stat {
+    /// A zombie, or on its way to become nothing.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Stopped by a signal or by a tracer.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+}
+
+/// A look at a pid.
+#[derive(Debug)]
+pub(crate) enum Look {
+    Found(Stat),
+    Absent,
+    Hidden(io::Error),
+}
+
+pub(crate) fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_pid()
+}
+
+pub(crate) fn look(pid: Pid) -> Look {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(bytes) => match parse_stat(&bytes) {
+            Some(stat) => Look::Found(stat),
+            None => Look::Hidden(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "unreadable /proc/PID/stat",
+            )),
+        },
+        Err(error) if is_gone(&error) => absent_or_hidden(pid),
+        Err(error) => Look::Hidden(error),
+    }
+}
+
+/// `/proc` may be mounted so that it hides processes (`hidepid=`); the kernel's
+/// answer to a null signal is about the process itself.
+fn absent_or_hidden(pid: Pid) -> Look {
+    let raw = rustix::process::Pid::from_raw(pid.get()).expect("a Pid is greater than 1");
+    match rustix::process::test_kill_process(raw) {
+        Err(Errno::SRCH) => Look::Absent,
+        // It ended between the two looks, or /proc hides it.
+        Ok(()) | Err(_) if !std::path::Path::new("/proc/self/stat").exists() => Look::Hidden(
+            io::Error::new(io::ErrorKind::NotFound, "/proc is not mounted"),
+        ),
+        Ok(()) | Err(_) => match fs::read(format!("/proc/{pid}/stat"))
+            .ok()
+            .as_deref()
+            .and_then(parse_stat)
+        {
+            Some(stat) => Look::Found(stat),
+            None => Look::Hidden(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "/proc hides it",
+            )),
+        },
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    // The second field is the program's name, which may hold anything, even ") ".
+    let rest = &bytes[bytes.iter().rposition(|b| *b == b')')? + 1..];
+    let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let ppid = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(17)?.parse().ok()?;
+    Some(Stat {
+        state,
+        ppid,
+        start_ticks,
+    })
+}
+
+pub(crate) fn host() -> io::Result<Host> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned();
+    let name = match fs::read_to_string("/etc/machine-id") {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        _ => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let pid_namespace = fs::metadata("/proc/self/ns/pid")?.ino();
+    Ok(Host {
+        name,
+        boot_id,
+        pid_namespace,
+        tick_offset: tick_offset(),
+    })
+}
+
+/// `/proc/self/timens_offsets` holds `boottime <seconds> <nanoseconds>`; absent
+/// on kernels without time namespaces.
+fn tick_offset() -> i64 {
+    let Ok(offsets) = fs::read_to_string("/proc/self/timens_offsets") else {
+        return 0;
+    };
+    let boottime = offsets
+        .lines()
+        .find_map(|line| line.strip_prefix("boottime"));
+    let mut numbers = boottime
+        .unwrap_or("")
+        .split_ascii_whitespace()
+        .map(|n| n.parse::<i64>().unwrap_or(0));
+    let (seconds, nanos) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let ticks_per_second = rustix::param::clock_ticks_per_second() as i64;
+    seconds * ticks_per_second + nanos / (1_000_000_000 / ticks_per_second)
+}
+
+/// The children of all threads of `parent` (`proc_pid_tid_children(5)`). A
+/// child may be missing while processes end; look again until nothing changes.
+pub(crate) fn children(parent: i32) -> io::Result<Vec<Pid>> {
+    let threads = match fs::read_dir(format!("/proc/{parent}/task")) {
+        Ok(threads) => threads,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut children = Vec::new();
+    for thread in threads {
+        match fs::read_to_string(thread?.path().join("children")) {
+            Ok(list) => children.extend(
+                list.split_ascii_whitespace()
+                    .filter_map(|pid| Pid::new(pid.parse().ok()?)),
+            ),
+            Err(error) if is_gone(&error) => {
+                if !std::path::Path::new("/proc/thread-self/children").exists() {
+                    return children_by_scan(parent);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
+}
+
+/// For kernels built without `CONFIG_PROC_CHILDREN`.
+fn children_by_scan(parent: i32) -> io::Result<Vec<Pid>> {
+    let is_child = |pid: &Pid| matches!(look(*pid), Look::Found(stat) if stat.ppid == parent);
+    Ok(all_pids()?.into_iter().filter(is_child).collect())
+}
+
+/// Every process that `/proc` shows.
+pub(crate) fn all_pids() -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| Pid::new(name.parse().ok()?)));
+    }
+    Ok(pids)
+}
+
+/// Whether the environment `pid` was started with holds exactly `assignment`.
+pub(crate) fn environ_contains(pid: Pid, assignment: &[u8]) -> bool {
+    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let mut environ = Vec::new();
+    // ARG_MAX bounds the environment (execve(2)); 8 MiB is more than any sets it to by default.
+    match file.take(8 << 20).read_to_end(&mut environ) {
+        Ok(_) => environ
+            .split(|b| *b == 0)
+            .any(|variable| variable == assignment),
+        Err(_) => false,
+    }
+}
+
+/// Whether `pid` has a lease open under descriptor `fd`.
+pub(crate) fn holds_lease(pid: Pid, fd: i32) -> bool {
+    let Ok(target) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else {
+        return false;
+    };
+    crate::store::is_lease_path(&target)
+}
+
+/// Waits until `fd` is readable; tells whether it is. `None` waits for ever.
+pub(crate) fn poll_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    poll(fd, PollFlags::IN, timeout).map(|flags| !flags.is_empty())
+}
+
+fn poll(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::Result<PollFlags> {
+    let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+    loop {
+        let left =
+            deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
+        let left = left.map(|left| {
+            Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            })
+        });
+        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(_) => return Ok(fds[0].revents()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A pidfd (`pidfd_open(2)`).
+#[derive(Debug)]
+pub(crate) struct PidFd(OwnedFd);
+
+impl PidFd {
+    pub(crate) fn open(pid: Pid) -> io::Result<Option<Self>> {
+        let raw = rustix::process::Pid::from_raw(pid.get()).expect("a Pid is greater than 1");
+        match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(fd) => Ok(Some(Self(fd))),
+            Err(Errno::SRCH) => Ok(None),
+            // A thread that is not a process's first (ENOENT since Linux 6.9, EINVAL before).
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        rustix::process::pidfd_send_signal(&self.0, signal)
+    }
+
+    /// Waits until somebody has reaped the process (`POLLHUP`, Linux 6.13 and later).
+    pub(crate) fn wait_reaped(&self, patience: Duration) -> bool {
+        poll(self.0.as_fd(), PollFlags::empty(), Some(patience))
+            .is_ok_and(|flags| flags.contains(PollFlags::HUP))
+    }
+
+    /// How a reaped process ended (`PIDFD_INFO_EXIT`, Linux 6.15 and later).
+    pub(crate) fn exit_info(&self) -> Option<WaitStatus> {
+        let mut info = PidfdInfo {
+            mask: PIDFD_INFO_EXIT,
+            ..PidfdInfo::default()
+        };
+        // SAFETY: the kernel fills at most the size that the request's number
+        // names, which is that of `PidfdInfo`; every bit pattern is valid for it.
+        let told = unsafe {
+            let request = rustix::ioctl::Updater::<PIDFD_GET_INFO, PidfdInfo>::new(&mut info);
+            rustix::ioctl::ioctl(&self.0, request)
+        };
+        (told.is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then(|| from_raw_status(info.exit_code))
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// `struct pidfd_info` of Linux 6.15 (`include/uapi/linux/pidfd.h`), 72 bytes.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+    coredump_mask: u32,
+    spare: u32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+const PIDFD_GET_INFO: rustix::ioctl::Opcode =
+    rustix::ioctl::opcode::read_write::<PidfdInfo>(0xFF, 11);
+
+/// Decodes a wait status as `wait(2)` encodes it.
+fn from_raw_status(raw: i32) -> WaitStatus {
+    match raw & 0x7f {
+        0 => WaitStatus::Exited {
+            code: (raw >> 8) & 0xff,
+        },
+        signal => WaitStatus::Signaled {
+            signal,
+            core_dumped: raw & 0x80 != 0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_cannot_forge_the_stat_line() {
+        let line = b"42 (a) R 1 (b) S 7 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat {
+                state: b'S',
+                ppid: 7,
+                start_ticks: 12345
+            })
+        );
+        for broken in [&b""[..], b"42", b"42 (a)", b"42 (a) S 7"] {
+            assert_eq!(parse_stat(broken), None);
+        }
+    }
+
+    #[test]
+    fn wait_statuses_decode_as_in_wait_2() {
+        assert_eq!(from_raw_status(0x700), WaitStatus::Exited { code: 7 });
+        assert_eq!(
+            from_raw_status(9),
+            WaitStatus::Signaled {
+                signal: 9,
+                core_dumped: false
+            }
+        );
+        assert_eq!(
+            from_raw_status(11 | 0x80),
+            WaitStatus::Signaled {
+                signal: 11,
+                core_dumped: true
+            }
+        );
+    }
+}
