@@ -83,8 +83,8 @@ pub enum ClaimError {
     /// The record could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The run directory could not be removed.
-    #[error("cannot remove the run directory of session {id}")]
+    /// The run directory, the record or the log could not be removed.
+    #[error("cannot remove the files of session {id}")]
     Release {
         /// The session.
         id: SessionId,
@@ -293,6 +293,19 @@ impl Claim {
     /// When the directory cannot be removed; the lease is free all the same.
     pub fn release(mut self) -> Result<(), ClaimError> {
         self.let_go()
+    }
+
+    /// Removes the record and the log of a session that has ended, then lets go.
+    ///
+    /// # Errors
+    /// When it has not ended; when something cannot be removed.
+    pub fn remove(mut self) -> Result<(), ClaimError> {
+        if self.session.end().is_none() {
+            return Err(self.session.no_arrow("be removed").into());
+        }
+        let removed = self.lease().store().remove_files(&self.session.id);
+        self.let_go()?;
+        removed.map_err(|source| ClaimError::Release { id: self.session.id.clone(), source })
     }
 
     /// The lease without the claim: for the one who hands it on.

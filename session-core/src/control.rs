@@ -68,20 +68,37 @@ impl Request {
     }
 }
 
-/// An owner's answer.
+/// An owner's answer: the session as it is now, or why it was not done.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Reply {
+pub struct Reply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Reply {
     /// It is done; this is the session now.
-    Done {
-        /// The session's record.
-        session: Box<RawValue>,
-    },
+    #[must_use]
+    pub fn done(session: &Session) -> Self {
+        let json = serde_json::value::to_raw_value(session);
+        let json = json.expect("a session has string keys and finite numbers only");
+        Self { session: Some(json), error: None }
+    }
+
     /// It was not done.
-    Refused {
-        /// Why, for people.
-        error: String,
-    },
+    #[must_use]
+    pub fn refused(error: String) -> Self {
+        Self { session: None, error: Some(error) }
+    }
+
+    /// The answer as one line.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("a reply has string keys only");
+        line.push(b'\n');
+        line
+    }
 }
 
 /// An owner did not do what it was asked.
@@ -266,11 +283,13 @@ impl Control {
     }
 
     fn understand(&self, line: &[u8]) -> Result<Session, ControlError> {
-        match serde_json::from_slice(line).map_err(|error| self.bad(error.to_string()))? {
-            Reply::Done { session } => {
-                record::parse(session.get().as_bytes()).map_err(|error| self.bad(error.to_string()))
+        let bad = |error: &dyn std::fmt::Display| self.bad(error.to_string());
+        match serde_json::from_slice(line).map_err(|error| bad(&error))? {
+            Reply { error: Some(error), .. } => Err(ControlError::Refused(error)),
+            Reply { session: Some(session), .. } => {
+                record::parse(session.get().as_bytes()).map_err(|error| bad(&error))
             }
-            Reply::Refused { error } => Err(ControlError::Refused(error)),
+            Reply { .. } => Err(bad(&"it holds neither a session nor an error")),
         }
     }
 

@@ -162,7 +162,12 @@ impl<W: Worker> RuntimeSession<W> {
             .suspend(claim.session().updated_at)
             .map_err(ClaimError::from)?;
         worker.suspend()?;
-        Ok(claim.suspend()?)
+        if let Err(error) = claim.suspend() {
+            // What the record does not say must not be; the first error counts.
+            drop(worker.resume());
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Lets the whole tree go on.
@@ -178,7 +183,11 @@ impl<W: Worker> RuntimeSession<W> {
             .resume(claim.session().updated_at)
             .map_err(ClaimError::from)?;
         worker.resume()?;
-        Ok(claim.resume()?)
+        if let Err(error) = claim.resume() {
+            drop(worker.suspend());
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Looks again: the owner at its agent, the observer at the record and the
@@ -234,6 +243,24 @@ impl<W: Worker> RuntimeSession<W> {
             }
         }
         Ok(self.session())
+    }
+
+    /// The claim and the worker of an owner.
+    #[must_use]
+    pub fn as_owner(&self) -> Option<(&Claim, &W)> {
+        match &self.mode {
+            Mode::Owner { claim, worker } => Some((claim, worker)),
+            Mode::Observer { .. } => None,
+        }
+    }
+
+    /// The claim and the worker of an owner, to drive them.
+    #[must_use]
+    pub fn as_owner_mut(&mut self) -> Option<(&mut Claim, &mut W)> {
+        match &mut self.mode {
+            Mode::Owner { claim, worker } => Some((claim, worker)),
+            Mode::Observer { .. } => None,
+        }
     }
 
     /// The claim and the worker, for an owner that wants to go on by itself.

@@ -1,1 +1,24 @@
-//! Work in progress.
+//! Owns the processes of sessions: starts an agent so that no agent ever runs
+//! that no record knows, watches it without polling, stops it with its whole
+//! tree, and records how it ended.
+//!
+//! - [`Launcher`] starts a session in a *supervisor*, a small process of its own
+//!   that outlives whoever started it. The supervisor is an executable that calls
+//!   [`supervise_if_asked`] first thing in its `main`; it can be any program's.
+//! - [`ProcessWorker`] is the [`Worker`](session_core::Worker) beneath it, for
+//!   programs that would rather own a session themselves.
+//!
+//! Linux 5.10 or later: it rests on pidfds, `close_range(2)` and subreapers.
+
+mod handover;
+mod launch;
+mod process_worker;
+mod program;
+pub mod signals;
+mod supervisor;
+mod sys;
+
+pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher};
+pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
+pub use program::Program;
+pub use supervisor::supervise_if_asked;

@@ -1,0 +1,235 @@
+//! What a launcher hands to the supervisor that it starts, and what it hears back.
+//!
+//! Descriptors at fixed numbers, so that nothing of an agent's command line, and
+//! no prompt, ever stands in the supervisor's own:
+//!
+//! | number | what |
+//! |---|---|
+//! | 0, 1, 2 | `/dev/null` |
+//! | 3 | the lease: the same open file that the launcher locked |
+//! | 4 | the report: a pipe, one JSON line per event |
+//! | 5 | the order: JSON, a NUL byte, then the agent's arguments, each with a NUL byte |
+//! | 6 | the agent's stdin |
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use session_core::{Session, SessionId, parse_record};
+
+/// The first argument of a process that is to be a supervisor.
+pub(crate) const SUPERVISE: &str = "__supervise";
+
+pub(crate) const LEASE_FD: i32 = session_core::process::LEASE_FD;
+pub(crate) const REPORT_FD: i32 = 4;
+pub(crate) const ORDER_FD: i32 = 5;
+pub(crate) const STDIN_FD: i32 = 6;
+
+/// What a supervisor is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) project: PathBuf,
+    pub(crate) id: SessionId,
+    /// Take over a running agent instead of starting one.
+    pub(crate) adopt: bool,
+    /// Leave what the agent left running.
+    pub(crate) leave_children: bool,
+    /// Remove the record and the log at the end.
+    pub(crate) remove_at_end: bool,
+    /// How long what the agent left running has to end after TERM.
+    pub(crate) grace_seconds: f64,
+    #[serde(skip)]
+    pub(crate) argv: Vec<OsString>,
+}
+
+impl Order {
+    pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
+        let mut bytes = serde_json::to_vec(self)?;
+        bytes.push(0);
+        for argument in &self.argv {
+            if argument.as_bytes().contains(&0) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "an argument holds a NUL byte",
+                ));
+            }
+            bytes.extend_from_slice(argument.as_bytes());
+            bytes.push(0);
+        }
+        let mut file = File::from(rustix::fs::memfd_create(c"order", MemfdFlags::CLOEXEC)?);
+        file.write_all(&bytes)?;
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+        Ok(file.into())
+    }
+
+    pub(crate) fn from_file(file: OwnedFd) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes)?;
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let mut order: Self = serde_json::from_slice(parts.next().unwrap_or_default())?;
+        order.argv = parts
+            .map(|argument| OsString::from_vec(argument.to_vec()))
+            .collect();
+        // Behind the last NUL byte there is nothing.
+        order.argv.pop();
+        Ok(order)
+    }
+}
+
+/// What a supervisor tells its launcher.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The agent runs, and its record says so.
+    Started(Box<Session>),
+    /// No agent runs.
+    Refused(Failure),
+    /// The session has ended, and its record says how.
+    Ended(Box<Session>),
+}
+
+/// Why no agent runs.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// There is no such program.
+    NotFound(String),
+    /// The program cannot be executed.
+    NotExecutable(String),
+    /// Something else stood in the way.
+    Other(String),
+}
+
+/// A report as one JSON line.
+#[derive(Serialize, Deserialize)]
+struct ReportLine {
+    event: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Event {
+    Started,
+    NotFound,
+    NotExecutable,
+    Failed,
+    Ended,
+}
+
+impl Report {
+    fn to_line(&self) -> Vec<u8> {
+        let with = |event, session| {
+            let json = serde_json::value::to_raw_value(session);
+            let json = json.expect("a session has string keys and finite numbers only");
+            ReportLine {
+                event,
+                session: Some(json),
+                error: String::new(),
+            }
+        };
+        let without = |event, error: &String| ReportLine {
+            event,
+            session: None,
+            error: error.clone(),
+        };
+        let line = match self {
+            Self::Started(session) => with(Event::Started, session),
+            Self::Ended(session) => with(Event::Ended, session),
+            Self::Refused(Failure::NotFound(error)) => without(Event::NotFound, error),
+            Self::Refused(Failure::NotExecutable(error)) => without(Event::NotExecutable, error),
+            Self::Refused(Failure::Other(error)) => without(Event::Failed, error),
+        };
+        let mut bytes = serde_json::to_vec(&line).expect("a report has string keys only");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn from_line(line: &[u8]) -> Option<Self> {
+        let ReportLine {
+            event,
+            session,
+            error,
+        } = serde_json::from_slice(line).ok()?;
+        let session = || parse_record(session.as_ref()?.get().as_bytes()).ok();
+        Some(match event {
+            Event::Started => Self::Started(Box::new(session()?)),
+            Event::Ended => Self::Ended(Box::new(session()?)),
+            Event::NotFound => Self::Refused(Failure::NotFound(error)),
+            Event::NotExecutable => Self::Refused(Failure::NotExecutable(error)),
+            Event::Failed => Self::Refused(Failure::Other(error)),
+        })
+    }
+}
+
+/// The launcher's end of the report.
+#[derive(Debug)]
+pub(crate) struct ReportReader(BufReader<File>);
+
+impl ReportReader {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
+        Self(BufReader::new(pipe.into()))
+    }
+
+    /// The next event; `None` when the supervisor died.
+    pub(crate) fn next(&mut self) -> Option<Report> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).ok()?;
+        Report::from_line(&line)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+/// The supervisor's end of the report. A launcher that is gone is not missed.
+#[derive(Debug)]
+pub(crate) struct ReportWriter(File);
+
+impl ReportWriter {
+    pub(crate) fn new(pipe: OwnedFd) -> Self {
+        Self(pipe.into())
+    }
+
+    pub(crate) fn tell(&mut self, report: &Report) {
+        // A launcher that went away needs no report: the record says it all.
+        let _ = self.0.write_all(&report.to_line());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_carries_arguments_byte_for_byte() {
+        let argv: Vec<OsString> = vec![
+            "prog".into(),
+            "".into(),
+            "a b\nc".into(),
+            OsString::from_vec(vec![0xff, 0xfe]),
+        ];
+        let order = Order {
+            project: "/p".into(),
+            id: SessionId::random(),
+            adopt: false,
+            leave_children: true,
+            remove_at_end: false,
+            grace_seconds: 10.0,
+            argv: argv.clone(),
+        };
+        let read = Order::from_file(order.to_file().expect("memfd")).expect("an order");
+        assert_eq!(
+            (read.argv, read.id, read.leave_children),
+            (argv, order.id, true)
+        );
+    }
+}

@@ -1,0 +1,346 @@
+//! Starting a session: the launcher records it, hands its lease to a new
+//! supervisor, and returns once the agent runs and the record that says so is
+//! durable. There is no moment without an owner.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use session_core::{
+    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId, SessionManager,
+};
+
+use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
+use crate::process_worker::read_errno;
+use crate::program::Program;
+use crate::sys;
+
+/// A session that is to be started.
+#[derive(Debug)]
+pub struct Launch {
+    /// What goes into the record; `command` and `cwd` are filled in.
+    pub session: NewSession,
+    /// The agent's program and its arguments.
+    pub argv: Vec<OsString>,
+    /// The agent's stdin.
+    pub stdin: AgentStdin,
+    /// Variables added to the environment of this process.
+    pub env: Vec<(OsString, OsString)>,
+    /// Leave what the agent leaves running when it ends.
+    pub leave_children: bool,
+    /// Remove the record and the log once the session has ended.
+    pub remove_at_end: bool,
+    /// How long what the agent leaves running has to end after TERM.
+    pub grace: Duration,
+}
+
+/// Where an agent reads from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentStdin {
+    /// `/dev/null`.
+    Null,
+    /// The stdin of this process.
+    Inherit,
+}
+
+/// A session that runs.
+#[derive(Debug)]
+pub struct Launched {
+    /// The session, as its record says.
+    pub session: Session,
+    /// Tells its end.
+    pub end: EndWatch,
+}
+
+/// A session could not be started or adopted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The agent's program does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The agent's program exists, but cannot be executed.
+    #[error("{0}")]
+    NotExecutable(String),
+    /// The working directory is gone.
+    #[error("the working directory does not exist any more")]
+    WorkingDirectory(#[source] io::Error),
+    /// The session could not be recorded or taken.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The session could not be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// The session is not an orphan.
+    #[error("session {id} is {liveness}; only an orphan can be adopted")]
+    NotAnOrphan {
+        /// The session.
+        id: SessionId,
+        /// What it is.
+        liveness: &'static str,
+    },
+    /// The supervisor could not be started.
+    #[error("cannot start the supervisor {}", program.display())]
+    Supervisor {
+        /// Its executable.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The supervisor died before it told anything.
+    #[error("the supervisor of session {0} died while it was starting")]
+    SupervisorDied(SessionId),
+    /// The supervisor could not do it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Failure> for LaunchError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotFound(error) => Self::NotFound(error),
+            Failure::NotExecutable(error) => Self::NotExecutable(error),
+            Failure::Other(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Starts supervisors.
+///
+/// The executable that it names must call
+/// [`supervise_if_asked`](crate::supervise_if_asked) first thing in its `main`.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    supervisor: PathBuf,
+    argv0: OsString,
+    parent: sys::Parent,
+}
+
+impl Launcher {
+    /// A launcher whose supervisors are `executable`.
+    #[must_use]
+    pub fn new(executable: PathBuf) -> Self {
+        let argv0 = executable
+            .file_name()
+            .map_or_else(|| "monoco".into(), ToOwned::to_owned);
+        Self {
+            supervisor: executable,
+            argv0,
+            parent: sys::Parent::Nobody,
+        }
+    }
+
+    /// A launcher whose supervisors are the executable of this process, also when
+    /// its file was replaced since by another version.
+    ///
+    /// # Errors
+    /// When the system does not tell which it is.
+    pub fn current_exe() -> io::Result<Self> {
+        let path = std::env::current_exe()?;
+        let mut launcher = Self::new(path);
+        if !launcher.supervisor.exists() {
+            launcher.supervisor = "/proc/self/exe".into();
+        }
+        Ok(launcher)
+    }
+
+    /// For a process that ends soon after the launch: its supervisors stay its
+    /// children until then, which spares a fork. Who lives on would have to reap them.
+    #[must_use]
+    pub fn short_lived(self) -> Self {
+        Self {
+            parent: sys::Parent::This,
+            ..self
+        }
+    }
+
+    /// Starts a session. When this returns, its agent runs and its record says so
+    /// durably.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; where there is a session already, it has ended
+    /// `spawn_failed` with the same reason.
+    pub fn launch(
+        &self,
+        manager: &SessionManager,
+        launch: Launch,
+    ) -> Result<Launched, LaunchError> {
+        let cwd = std::env::current_dir().map_err(LaunchError::WorkingDirectory)?;
+        let command = launch
+            .argv
+            .iter()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect();
+        let stdin = self.agent_stdin(launch.stdin)?;
+        let claim = manager.claim_unannounced(NewSession {
+            command,
+            cwd: Some(cwd),
+            ..launch.session
+        })?;
+        let order = Order {
+            project: absolute(manager)?,
+            id: claim.session().id.clone(),
+            adopt: false,
+            leave_children: launch.leave_children,
+            remove_at_end: launch.remove_at_end,
+            grace_seconds: launch.grace.as_secs_f64(),
+            argv: launch.argv,
+        };
+        self.supervise(manager, claim, &order, &stdin, &launch.env)
+    }
+
+    /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and
+    /// records how it ends.
+    ///
+    /// # Errors
+    /// [`LaunchError::NotAnOrphan`] when the session has an owner, has ended, or
+    /// cannot be told; whatever else stands in the way.
+    pub fn adopt(&self, manager: &SessionManager, id: &SessionId) -> Result<Session, LaunchError> {
+        let seen = manager.get(id)?;
+        if seen.liveness != Liveness::Orphan {
+            return Err(LaunchError::NotAnOrphan {
+                id: id.clone(),
+                liveness: seen.liveness.as_str(),
+            });
+        }
+        let claim = manager.claim(id)?;
+        let order = Order {
+            project: absolute(manager)?,
+            id: id.clone(),
+            adopt: true,
+            leave_children: false,
+            remove_at_end: false,
+            grace_seconds: DEFAULT_GRACE.as_secs_f64(),
+            argv: Vec::new(),
+        };
+        let stdin = self.agent_stdin(AgentStdin::Null)?;
+        self.supervise(manager, claim, &order, &stdin, &[])
+            .map(|launched| launched.session)
+    }
+
+    fn agent_stdin(&self, stdin: AgentStdin) -> Result<OwnedFd, LaunchError> {
+        let fd = match stdin {
+            AgentStdin::Null => File::open("/dev/null").map(OwnedFd::from),
+            AgentStdin::Inherit => io::stdin().as_fd().try_clone_to_owned(),
+        };
+        fd.map_err(|source| self.no_supervisor(source))
+    }
+
+    fn supervise(
+        &self,
+        manager: &SessionManager,
+        mut claim: Claim,
+        order: &Order,
+        stdin: &OwnedFd,
+        env: &[(OsString, OsString)],
+    ) -> Result<Launched, LaunchError> {
+        let report = match self.start_supervisor(&claim, order, stdin, env) {
+            Ok(report) => report,
+            Err(source) => {
+                let error = self.no_supervisor(source);
+                if !order.adopt {
+                    claim.finish(Outcome::SpawnFailed {
+                        error: error.to_string(),
+                    })?;
+                }
+                return Err(error);
+            }
+        };
+        // The supervisor shares the open file now. Closed, never unlocked: that
+        // would free it for both.
+        drop(claim.into_lease());
+        let mut report = ReportReader::new(report);
+        match report.next() {
+            Some(Report::Started(session) | Report::Ended(session)) => Ok(Launched {
+                session: *session,
+                end: EndWatch(report),
+            }),
+            Some(Report::Refused(failure)) => Err(failure.into()),
+            None => {
+                // It may have left a session that nobody will ever own.
+                manager.settle(&order.id)?;
+                Err(LaunchError::SupervisorDied(order.id.clone()))
+            }
+        }
+    }
+
+    fn start_supervisor(
+        &self,
+        claim: &Claim,
+        order: &Order,
+        stdin: &OwnedFd,
+        env: &[(OsString, OsString)],
+    ) -> io::Result<OwnedFd> {
+        let argv = vec![
+            self.argv0.clone(),
+            SUPERVISE.into(),
+            order.id.as_str().into(),
+        ];
+        let mut program = Program::inheriting_env(argv);
+        for (name, value) in env {
+            program.set(&name.to_string_lossy(), value);
+        }
+        let mut image = program.image().map_err(io::Error::other)?;
+        image.candidates = vec![std::ffi::CString::new(
+            self.supervisor.as_os_str().as_encoded_bytes(),
+        )?];
+        let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        let order = order.to_file()?;
+        let lease = claim.lease().file();
+        let fds: [BorrowedFd<'_>; 7] = [
+            null.as_fd(),
+            null.as_fd(),
+            null.as_fd(),
+            lease.as_fd(),
+            told.as_fd(),
+            order.as_fd(),
+            stdin.as_fd(),
+        ];
+        let forked = sys::fork(&image, &fds, None, self.parent)?;
+        match read_errno(&forked.exec_error)? {
+            None => Ok(report),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    fn no_supervisor(&self, source: io::Error) -> LaunchError {
+        LaunchError::Supervisor {
+            program: self.supervisor.clone(),
+            source,
+        }
+    }
+}
+
+/// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
+    std::path::absolute(manager.project()).map_err(LaunchError::WorkingDirectory)
+}
+
+/// Tells the end of a session that this process launched.
+#[derive(Debug)]
+pub struct EndWatch(ReportReader);
+
+impl EndWatch {
+    /// Waits for the end and returns the session as it was recorded; `None` when
+    /// the supervisor died without a word, and the record has to be looked at.
+    #[must_use]
+    pub fn take(mut self) -> Option<Session> {
+        match self.0.next()? {
+            Report::Ended(session) => Some(*session),
+            _ => None,
+        }
+    }
+}
+
+/// Readable once there is an end to take.
+impl AsFd for EndWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,366 @@
+//! The worker that starts a real process: an agent in a session and process
+//! group of its own, its output appended to a log without a copy in between.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::process::{WaitIdOptions, WaitIdStatus, WaitOptions};
+use session_core::process::{SESSION_ID_VAR, Tree};
+use session_core::{Host, Pid, Process, ProcessHandle, Session, WaitStatus, Worker, WorkerError};
+
+use crate::program::Program;
+use crate::sys;
+
+/// The environment variable that names an agent's project directory.
+pub const PROJECT_VAR: &str = "MONOCO_PROJECT";
+/// The environment variable that names an agent's issue.
+pub const ISSUE_VAR: &str = "MONOCO_ISSUE_ID";
+/// The environment variable that names an agent's role.
+pub const ROLE_VAR: &str = "MONOCO_ROLE";
+
+/// How long the kernel is given to tell how a process ended that another reaps.
+const REAP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long KILL is repeated before what is left is reported.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at what is left of a tree.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What an agent's process is made from.
+#[derive(Debug)]
+pub struct AgentSpec {
+    /// The program. `MONOCO_SESSION_ID`, `MONOCO_ISSUE_ID` and `MONOCO_ROLE` are
+    /// added to its environment from the session.
+    pub program: Program,
+    /// The agent's stdin.
+    pub stdin: OwnedFd,
+    /// The agent's stdout and stderr, opened for appending.
+    pub log: File,
+}
+
+/// Starts, watches and stops one real agent.
+///
+/// It can be used within any program ([`new`](Self::new)): the agent's tree is
+/// then found by parentage and by the session's id in its environment. The
+/// supervisor, a subreaper, has all descendants for certain.
+#[derive(Debug)]
+pub struct ProcessWorker {
+    spec: Option<AgentSpec>,
+    in_subreaper: bool,
+    agent: Option<Agent>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    handle: ProcessHandle,
+    tree: Tree,
+    is_child: bool,
+    state: AgentState,
+}
+
+#[derive(Debug)]
+enum AgentState {
+    /// Waits at its gate; dropping the gate ends it.
+    Held {
+        gate: OwnedFd,
+        exec_error: OwnedFd,
+        program: Program,
+    },
+    Running,
+    /// `None`: it ended, and nobody was told how.
+    Ended(Option<WaitStatus>),
+}
+
+impl ProcessWorker {
+    /// A worker for an agent that is to be started.
+    #[must_use]
+    pub fn new(spec: AgentSpec) -> Self {
+        Self {
+            spec: Some(spec),
+            in_subreaper: false,
+            agent: None,
+        }
+    }
+
+    /// A worker in a process that is a subreaper and has no other children.
+    pub(crate) fn in_subreaper(spec: AgentSpec) -> Self {
+        Self {
+            in_subreaper: true,
+            ..Self::new(spec)
+        }
+    }
+
+    /// A worker for an agent that runs already, and is not our child.
+    pub(crate) fn adopting(session: &Session, handle: ProcessHandle) -> Self {
+        let tree = Tree::Marked {
+            agent: Some(handle.pid()),
+            id: session.id.clone(),
+        };
+        let agent = Agent {
+            handle,
+            tree,
+            is_child: false,
+            state: AgentState::Running,
+        };
+        Self {
+            spec: None,
+            in_subreaper: false,
+            agent: Some(agent),
+        }
+    }
+
+    /// The agent's first process, once there is one.
+    pub(crate) fn handle(&self) -> Option<&ProcessHandle> {
+        self.agent.as_ref().map(|agent| &agent.handle)
+    }
+
+    /// Whether the deaths of its tree are reported to this process (`SIGCHLD`).
+    pub(crate) fn hears_of_deaths(&self) -> bool {
+        self.in_subreaper
+    }
+
+    /// The agent with all its descendants, as far as it still is one.
+    pub(crate) fn tree(&self) -> Result<Tree, WorkerError> {
+        let agent = self.agent.as_ref().ok_or(WorkerError::NotStarted)?;
+        match (&agent.tree, &agent.state) {
+            // The pid may be handed out anew now: only the mark counts.
+            (Tree::Marked { id, .. }, AgentState::Ended(_)) => Ok(Tree::Marked {
+                agent: None,
+                id: id.clone(),
+            }),
+            (tree, _) => Ok(tree.clone()),
+        }
+    }
+
+    /// Whether the end of the agent's first process has been seen.
+    pub(crate) fn is_known_to_have_ended(&self) -> bool {
+        self.agent
+            .as_ref()
+            .is_some_and(|agent| matches!(agent.state, AgentState::Ended(_)))
+    }
+
+    /// Reaps every child that has ended, the adopted grandchildren among them.
+    pub(crate) fn reap_all(&mut self) -> Result<(), WorkerError> {
+        self.ended()?;
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => self.reaped(pid.as_raw_pid(), status),
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io_error("reap a child", error.into())),
+            }
+        }
+    }
+
+    fn reaped(&mut self, pid: i32, status: rustix::process::WaitStatus) {
+        if let Some(agent) = &mut self.agent
+            && agent.is_child
+            && agent.handle.pid().get() == pid
+        {
+            let told = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Some(WaitStatus::Exited { code }),
+                (None, Some(signal)) => Some(WaitStatus::Signaled {
+                    signal,
+                    core_dumped: status.as_raw() & 0x80 != 0,
+                }),
+                (None, None) => None,
+            };
+            agent.state = AgentState::Ended(told);
+        }
+    }
+
+    /// Whether the agent's first process has ended; then, how, if it was told.
+    pub(crate) fn ended(&mut self) -> Result<Option<Option<WaitStatus>>, WorkerError> {
+        let Some(agent) = &mut self.agent else {
+            return Ok(None);
+        };
+        if !matches!(agent.state, AgentState::Ended(_)) {
+            let ended = if agent.is_child {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                let id = rustix::process::WaitId::PidFd(agent.handle.as_fd());
+                match rustix::process::waitid(id, options) {
+                    Ok(status) => status.map(|status| from_waitid(&status)),
+                    // Somebody else in this process reaped it; the kernel may still tell.
+                    Err(rustix::io::Errno::CHILD) => Some(agent.handle.wait_status(REAP_PATIENCE)),
+                    Err(error) => return Err(io_error("wait for the agent", error.into())),
+                }
+            } else if agent
+                .handle
+                .has_ended()
+                .map_err(|e| io_error("wait for the agent", e))?
+            {
+                Some(agent.handle.wait_status(REAP_PATIENCE))
+            } else {
+                None
+            };
+            if let Some(told) = ended {
+                agent.state = AgentState::Ended(told);
+            }
+        }
+        match agent.state {
+            AgentState::Ended(told) => Ok(Some(told)),
+            _ => Ok(None),
+        }
+    }
+
+    fn running(&mut self) -> Result<&mut Agent, WorkerError> {
+        self.agent.as_mut().ok_or(WorkerError::NotStarted)
+    }
+}
+
+impl Worker for ProcessWorker {
+    fn prepare(&mut self, session: &Session) -> Result<Process, WorkerError> {
+        let AgentSpec {
+            mut program,
+            stdin,
+            log,
+        } = self.spec.take().ok_or(WorkerError::NotStarted)?;
+        program.set(SESSION_ID_VAR, session.id.as_str());
+        program.set(ISSUE_VAR, &session.issue_id);
+        program.set(ROLE_VAR, &session.role_name);
+        let image = program.image()?;
+        let (waits, gate) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|e| io_error("make the agent's gate", e.into()))?;
+        let fds = [stdin.as_fd(), log.as_fd(), log.as_fd()];
+        let forked = sys::fork(&image, &fds, Some(waits.as_fd()), sys::Parent::This)
+            .map_err(|e| io_error("fork", e))?;
+        let pid = Pid::new(forked.pid.into()).expect("fork returns pids greater than 1");
+        let look = |e| io_error("look at the agent's process", e);
+        let handle = ProcessHandle::open(pid)
+            .map_err(look)?
+            .ok_or(WorkerError::NotStarted)?;
+        let identity = Host::current()
+            .and_then(|host| host.identify(pid))
+            .map_err(look)?;
+        let tree = match self.in_subreaper {
+            true => Tree::Below,
+            false => Tree::Marked {
+                agent: Some(pid),
+                id: session.id.clone(),
+            },
+        };
+        let state = AgentState::Held {
+            gate,
+            exec_error: forked.exec_error,
+            program,
+        };
+        self.agent = Some(Agent {
+            handle,
+            tree,
+            is_child: true,
+            state,
+        });
+        Ok(Process { pid, identity })
+    }
+
+    fn release(&mut self) -> Result<(), WorkerError> {
+        let agent = self.running()?;
+        let AgentState::Held {
+            gate,
+            exec_error,
+            program,
+        } = std::mem::replace(&mut agent.state, AgentState::Running)
+        else {
+            return Ok(());
+        };
+        rustix::io::write(&gate, &[1]).map_err(|e| io_error("open the agent's gate", e.into()))?;
+        match read_errno(&exec_error).map_err(|e| io_error("watch the agent's start", e))? {
+            None => Ok(()),
+            Some(errno) => {
+                agent
+                    .handle
+                    .wait(None)
+                    .map_err(|e| io_error("wait for the agent", e))?;
+                self.ended()?;
+                Err(program.exec_error(errno))
+            }
+        }
+    }
+
+    fn suspend(&mut self) -> Result<(), WorkerError> {
+        Ok(self.tree()?.freeze()?)
+    }
+
+    fn resume(&mut self) -> Result<(), WorkerError> {
+        Ok(self.tree()?.thaw()?)
+    }
+
+    fn terminate(&mut self, grace: Duration) -> Result<Option<WaitStatus>, WorkerError> {
+        // A gate that closes ends what waits at it.
+        let agent = self.running()?;
+        if matches!(agent.state, AgentState::Held { .. }) {
+            agent.state = AgentState::Running;
+        }
+        let graceful = Instant::now() + grace;
+        self.tree()?.ask_to_end()?;
+        while Instant::now() < graceful && !self.is_all_gone()? {
+            let agent = self.running()?;
+            agent
+                .handle
+                .wait(Some(LOOK_AGAIN))
+                .map_err(|e| io_error("wait for the agent", e))?;
+            if self.ended()?.is_some() {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
+        let deadline = Instant::now() + KILL_PATIENCE;
+        while !self.is_all_gone()? {
+            self.tree()?.signal(libc::SIGKILL)?;
+            if Instant::now() >= deadline {
+                let left = self
+                    .tree()?
+                    .members()
+                    .map_err(|e| io_error("look through the processes", e))?;
+                return Err(WorkerError::Survivors(
+                    left.iter().map(|m| m.handle().pid().get()).collect(),
+                ));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(self.ended()?.flatten())
+    }
+
+    fn poll(&mut self) -> Result<Option<WaitStatus>, WorkerError> {
+        Ok(self.ended()?.flatten())
+    }
+}
+
+impl ProcessWorker {
+    fn is_all_gone(&mut self) -> Result<bool, WorkerError> {
+        let ended = self.ended()?.is_some();
+        let members = self
+            .tree()?
+            .members()
+            .map_err(|e| io_error("look through the processes", e))?;
+        Ok(ended && members.is_empty())
+    }
+}
+
+fn from_waitid(status: &WaitIdStatus) -> Option<WaitStatus> {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Some(WaitStatus::Exited { code }),
+        (None, Some(signal)) => Some(WaitStatus::Signaled {
+            signal,
+            core_dumped: status.dumped(),
+        }),
+        (None, None) => None,
+    }
+}
+
+/// The errno that a child told; `None` once its program runs.
+pub(crate) fn read_errno(fd: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut bytes = [0; 4];
+    loop {
+        match rustix::io::read(fd, &mut bytes) {
+            Ok(4) => return Ok(Some(i32::from_ne_bytes(bytes))),
+            Ok(_) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn io_error(attempt: &'static str, source: io::Error) -> WorkerError {
+    WorkerError::Io { attempt, source }
+}

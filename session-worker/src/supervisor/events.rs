@@ -1,0 +1,448 @@
+//! The owner's loop: it waits for the agent, for signals, for requests and for
+//! one deadline, and does what each of them calls for.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use session_core::control::Request;
+use session_core::{
+    Claim, ClaimError, LeaseError, Outcome, RuntimeError, RuntimeSession, Status, WaitStatus,
+};
+
+use super::clock::Countdown;
+use super::ending::{Cause, Ending, Progress};
+use super::server::{Server, Ticket};
+use crate::handover::{Order, Report, ReportWriter};
+use crate::process_worker::ProcessWorker;
+use crate::signals::Signals;
+use crate::sys;
+
+/// How soon a record that could not be written is tried again; doubles up to the longest.
+const WRITE_AGAIN: Duration = Duration::from_millis(100);
+const WRITE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often the lease is looked at where the system does not tell of its removal.
+const LOOK_AT_LEASE: Duration = Duration::from_secs(5);
+/// How soon after its run directory was removed the record is looked at once more.
+const LOOK_AT_RECORD: Duration = Duration::from_secs(1);
+
+/// An owner whose agent was started.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    order: Order,
+    pub(super) session: RuntimeSession<ProcessWorker>,
+    signals: Signals,
+    server: Server,
+    pub(super) report: Option<ReportWriter>,
+    countdown: Countdown,
+    ending: Option<Ending>,
+    /// The last signal that was sent on request, by whom and when.
+    sent: Option<(i32, String, Instant)>,
+    waiters: Vec<Ticket>,
+    write_again: Option<(Instant, Duration)>,
+    look_at_lease: Option<Instant>,
+}
+
+/// The owner steps down: somebody else owns the session now.
+struct SteppedDown;
+
+impl Supervisor {
+    pub(super) fn new(
+        order: Order,
+        session: RuntimeSession<ProcessWorker>,
+        signals: Signals,
+        server: Server,
+        countdown: Countdown,
+    ) -> Self {
+        let mut supervisor = Self {
+            order,
+            session,
+            signals,
+            server,
+            report: None,
+            countdown,
+            ending: None,
+            sent: None,
+            waiters: Vec::new(),
+            write_again: None,
+            look_at_lease: None,
+        };
+        supervisor.watch_lease();
+        supervisor
+    }
+
+    /// Owns the session until nothing is left to own.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.turn() {
+                Ok(false) => self.wait(),
+                Ok(true) => return self.leave(),
+                Err(SteppedDown) => return,
+            }
+        }
+    }
+
+    /// Does all that is due; tells whether nothing is left to do.
+    fn turn(&mut self) -> Result<bool, SteppedDown> {
+        self.take_signals()?;
+        if self.look_at_lease.is_some_and(due) {
+            self.keep_lease()?;
+        }
+        // A child that cannot be reaped now is reaped with the next.
+        let _ = self.worker().reap_all();
+        self.record_end();
+        for (ticket, request) in self.server.turn() {
+            self.answer(ticket, request);
+        }
+        if self.ending.is_none()
+            && let Some(after) = self.countdown.is_over()
+        {
+            self.end_tree(Cause::TimedOut { after }, self.grace(), None);
+        }
+        self.record_end();
+        let nothing_left = match self.ending {
+            Some(_) => self.go_on_ending(),
+            None => self.order.leave_children,
+        };
+        Ok(nothing_left && self.is_recorded())
+    }
+
+    fn wait(&mut self) {
+        let deadline = self.deadline();
+        let agent = self.agent_fd();
+        let mut fds: Vec<PollFd<'_>> = vec![PollFd::from_borrowed_fd(
+            self.signals.as_fd(),
+            PollFlags::IN,
+        )];
+        fds.extend(agent.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        fds.extend(
+            self.server
+                .watched()
+                .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
+        );
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        // Interrupted or refused: the turn that follows finds out what is due.
+        let _ = rustix::event::poll(&mut fds, left.as_ref());
+    }
+
+    /// Readable once the agent has ended; `None` when that is known already.
+    fn agent_fd(&self) -> Option<BorrowedFd<'_>> {
+        let (_, worker) = self.session.as_owner()?;
+        worker
+            .handle()
+            .filter(|_| !worker.is_known_to_have_ended())
+            .map(AsFd::as_fd)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let ending = match &self.ending {
+            Some(ending) => Some(ending.deadline()),
+            None => self.countdown.deadline(),
+        };
+        let write_again = self.write_again.map(|(at, _)| at);
+        [
+            ending,
+            self.server.deadline(),
+            write_again,
+            self.look_at_lease,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn take_signals(&mut self) -> Result<(), SteppedDown> {
+        while let Ok(Some(signal)) = self.signals.next() {
+            match signal {
+                libc::SIGTERM => {
+                    let by = "SIGTERM to the supervisor".to_owned();
+                    self.end_tree(Cause::Stopped { by }, self.grace(), None);
+                }
+                libc::SIGIO => self.keep_lease()?,
+                // SIGCHLD: the turn reaps. SIGINT, SIGHUP: not meant for an owner.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, ticket: Ticket, request: Request) {
+        match request {
+            Request::Status => self.server.done(ticket, self.session.session()),
+            Request::Wait if self.session.session().end().is_some() => {
+                self.server.done(ticket, self.session.session());
+            }
+            Request::Wait => self.waiters.push(ticket),
+            Request::Stop { grace_seconds, by } => match Duration::try_from_secs_f64(grace_seconds)
+            {
+                Ok(grace) => self.end_tree(Cause::Stopped { by }, grace, Some(ticket)),
+                Err(_) => self
+                    .server
+                    .refuse(ticket, format!("{grace_seconds} s is no grace period")),
+            },
+            Request::Kill {
+                signal: libc::SIGKILL,
+                by,
+            } => {
+                self.end_tree(Cause::Stopped { by }, Duration::ZERO, Some(ticket));
+            }
+            Request::Kill { signal, by } => self.send(ticket, signal, by),
+            Request::Suspend => self.suspend(ticket),
+            Request::Resume => self.resume(ticket),
+        }
+    }
+
+    fn send(&mut self, ticket: Ticket, signal: i32, by: String) {
+        let sent = self.worker().handle().map(|agent| agent.signal(signal));
+        match sent {
+            Some(Ok(())) => {
+                self.sent = Some((signal, by, Instant::now()));
+                self.server.done(ticket, self.session.session());
+            }
+            Some(Err(error)) => self.server.refuse(ticket, error),
+            None => self.server.refuse(ticket, "there is no agent"),
+        }
+    }
+
+    fn suspend(&mut self, ticket: Ticket) {
+        if self.ending.is_some() {
+            return self.server.refuse(ticket, "the session is being ended");
+        }
+        let done = match self.session.session().status() {
+            Status::Suspended => Ok(()),
+            _ => self.session.suspend(),
+        };
+        if done.is_ok() {
+            self.countdown.hold();
+        }
+        self.answer_change(ticket, done);
+    }
+
+    fn resume(&mut self, ticket: Ticket) {
+        let done = match self.session.session().status() {
+            // It may have been stopped by somebody else.
+            Status::Running => session_core::Worker::resume(self.worker()).map_err(Into::into),
+            _ => self.session.resume(),
+        };
+        if done.is_ok() {
+            self.countdown.go_on();
+        }
+        self.answer_change(ticket, done);
+    }
+
+    fn answer_change(&mut self, ticket: Ticket, done: Result<(), RuntimeError>) {
+        match done {
+            Ok(()) => self.server.done(ticket, self.session.session()),
+            Err(error) => self.server.refuse(ticket, with_sources(&error)),
+        }
+    }
+
+    /// Begins to end the tree, or hurries an end that has begun. What ended the
+    /// session first stays its cause.
+    fn end_tree(&mut self, cause: Cause, grace: Duration, asker: Option<Ticket>) {
+        let ending = match &mut self.ending {
+            Some(ending) => {
+                ending.hurry(grace);
+                ending
+            }
+            None => {
+                let ending = Ending::begin(cause, grace, self.worker());
+                self.ending.insert(ending)
+            }
+        };
+        ending.askers.extend(asker);
+    }
+
+    /// Tells whether nothing is left of the agent's tree.
+    fn go_on_ending(&mut self) -> bool {
+        let Some(mut ending) = self.ending.take() else {
+            return false;
+        };
+        let over = match ending.turn(self.worker()) {
+            Progress::Over => true,
+            Progress::Goes => false,
+            Progress::Refused(error) => {
+                for ticket in ending.askers.drain(..) {
+                    self.server.refuse(ticket, &error);
+                }
+                false
+            }
+        };
+        self.ending = Some(ending);
+        over
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.session.session().end().is_some()
+    }
+
+    /// Records the end of the agent's first process as soon as it has ended; the
+    /// rest of its tree is ended afterwards.
+    fn record_end(&mut self) {
+        if self.is_recorded() || self.write_again.is_some_and(|(at, _)| !due(at)) {
+            return;
+        }
+        let Ok(Some(wait_status)) = self.worker().ended() else {
+            return;
+        };
+        let outcome = self.outcome(wait_status);
+        match self.claim().finish(outcome) {
+            Ok(()) => {}
+            // It is written, only not for certain on disk: true nevertheless.
+            Err(ClaimError::Write(session_core::WriteError::DurabilityUnknown { .. })) => {}
+            Err(_) => {
+                // Nothing is more important than this: try for ever.
+                let pause = self
+                    .write_again
+                    .map_or(WRITE_AGAIN, |(_, pause)| (pause * 2).min(WRITE_PAUSE_MAX));
+                self.write_again = Some((Instant::now() + pause, pause));
+                self.look_at_lease = Some(Instant::now());
+                return;
+            }
+        }
+        self.write_again = None;
+        self.announce_end();
+        if self.ending.is_none() && !self.order.leave_children {
+            self.end_tree(Cause::Leftovers, self.grace(), None);
+        }
+    }
+
+    fn announce_end(&mut self) {
+        let session = self.session.session();
+        if let Some(mut report) = self.report.take() {
+            report.tell(&Report::Ended(Box::new(session.clone())));
+        }
+        for ticket in std::mem::take(&mut self.waiters) {
+            self.server.done(ticket, session);
+        }
+    }
+
+    fn outcome(&self, wait_status: Option<WaitStatus>) -> Outcome {
+        if let Some(outcome) = self
+            .ending
+            .as_ref()
+            .and_then(|ending| ending.cause.outcome(wait_status))
+        {
+            return outcome;
+        }
+        match (wait_status, &self.sent) {
+            (Some(status), Some((signal, by, at)))
+                if is_answer_to(status, *signal, at.elapsed(), self.grace()) =>
+            {
+                Outcome::Stopped {
+                    by: by.clone(),
+                    wait_status,
+                }
+            }
+            (Some(status), _) => status.into(),
+            // An adopted agent, on a kernel that does not tell strangers.
+            (None, _) => Outcome::Lost {
+                cause: session_core::LostCause::OwnerDied,
+            },
+        }
+    }
+
+    /// Answers who asked for the end, once it has come.
+    fn leave(mut self) {
+        let ended = self.session.session().clone();
+        let Ok((claim, _)) = self.session.into_owner() else {
+            return;
+        };
+        // The record is final; what cannot be removed now is litter, and swept later.
+        let _ = if self.order.remove_at_end {
+            claim.remove()
+        } else {
+            claim.release()
+        };
+        for ticket in self.ending.into_iter().flat_map(|ending| ending.askers) {
+            self.server.done(ticket, &ended);
+        }
+        self.server.flush();
+    }
+
+    fn watch_lease(&mut self) {
+        let told = sys::notify_removals(self.claim().lease().folder());
+        self.look_at_lease = told.is_err().then(|| Instant::now() + LOOK_AT_LEASE);
+    }
+
+    /// Makes sure that the lease on disk still is ours. Where it was removed
+    /// (`rm -rf .monoco`), it is made anew, and the record with it.
+    fn keep_lease(&mut self) -> Result<(), SteppedDown> {
+        self.look_at_lease = None;
+        if self.claim().lease().is_current() {
+            let told = sys::notify_removals(self.claim().lease().folder());
+            self.look_at_lease = told.is_err().then(|| Instant::now() + LOOK_AT_LEASE);
+            return Ok(());
+        }
+        match self.claim().reestablish() {
+            Ok(()) => {
+                self.write_again = None;
+                if let Ok(server) = Server::listen(self.claim().lease().folder()) {
+                    self.server = server;
+                }
+                // Without a reserve the end may have to wait for room on the disk.
+                let _ = self.claim().keep_reserve();
+                self.watch_lease();
+                // Whoever removes a whole directory may only just come to the record.
+                self.look_at_lease = Some(Instant::now() + LOOK_AT_RECORD);
+                Ok(())
+            }
+            Err(ClaimError::Lease(LeaseError::Held(_))) => Err(SteppedDown),
+            Err(_) => {
+                self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
+                Ok(())
+            }
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::try_from_secs_f64(self.order.grace_seconds).unwrap_or(crate::DEFAULT_GRACE)
+    }
+
+    fn claim(&mut self) -> &mut Claim {
+        self.session
+            .as_owner_mut()
+            .expect("a supervisor is an owner")
+            .0
+    }
+
+    fn worker(&mut self) -> &mut ProcessWorker {
+        self.session
+            .as_owner_mut()
+            .expect("a supervisor is an owner")
+            .1
+    }
+}
+
+/// Whether a process that ended so did it because it was sent `signal`: killed
+/// by it, or, asked to end, it ended in order within the grace period.
+fn is_answer_to(status: WaitStatus, signal: i32, ago: Duration, grace: Duration) -> bool {
+    match status {
+        WaitStatus::Signaled {
+            signal: killed_by, ..
+        } => killed_by == signal,
+        WaitStatus::Exited { .. } => {
+            let asks_to_end = matches!(
+                signal,
+                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT
+            );
+            asks_to_end && ago <= grace
+        }
+    }
+}
+
+fn due(at: Instant) -> bool {
+    at <= Instant::now()
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut link = error.source();
+    while let Some(source) = link {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        link = source.source();
+    }
+    text
+}

@@ -1,0 +1,261 @@
+//! The owner's ear: the control socket, and the conversations on it.
+//!
+//! No client can make the owner wait: everything is non-blocking and bounded,
+//! and a request that does not come within the deadline ends its conversation.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use session_core::control::{MAX_REQUEST_LEN, Reply, Request, socket_address};
+use session_core::{CONTROL_SOCKET, Session};
+
+/// How many conversations there can be at once; each waiter is one.
+const MAX_CONVERSATIONS: usize = 256;
+/// How long a client may take to say what it wants, or to take its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long accepting pauses when there are no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const BACKLOG: i32 = 128;
+
+/// Names a conversation, also after it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+#[derive(Debug)]
+pub(super) struct Server {
+    listener: UnixListener,
+    conversations: VecDeque<Conversation>,
+    next_ticket: u64,
+    accept_again: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    ticket: Ticket,
+    stream: UnixStream,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    /// When its client has been waited for long enough; `None` while it waits for us.
+    expires: Option<Instant>,
+}
+
+impl Server {
+    /// Listens in the run directory `folder`. A socket that a dead owner left
+    /// there is replaced: who calls this holds the lease.
+    pub(super) fn listen(folder: &OwnedFd) -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType};
+        match rustix::fs::unlinkat(folder, CONTROL_SOCKET, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The directory is ours alone; the socket's own mode is a second lock.
+        rustix::net::bind(&socket, &socket_address(folder)?)?;
+        rustix::fs::chmodat(
+            folder,
+            CONTROL_SOCKET,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            rustix::fs::AtFlags::empty(),
+        )?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self {
+            listener: socket.into(),
+            conversations: VecDeque::new(),
+            next_ticket: 0,
+            accept_again: None,
+        })
+    }
+
+    /// What has to be polled, and for what.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let listener = self
+            .accept_again
+            .is_none()
+            .then(|| (self.listener.as_fd(), PollFlags::IN));
+        listener
+            .into_iter()
+            .chain(self.conversations.iter().map(|conversation| {
+                let flags = if conversation.outgoing.is_empty() {
+                    PollFlags::IN
+                } else {
+                    PollFlags::OUT
+                };
+                (conversation.stream.as_fd(), flags)
+            }))
+    }
+
+    /// When something has to be done even if nobody speaks.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.conversations
+            .iter()
+            .filter_map(|conversation| conversation.expires)
+            .chain(self.accept_again)
+            .min()
+    }
+
+    /// Listens to everybody who has something to say; returns what they want.
+    pub(super) fn turn(&mut self) -> Vec<(Ticket, Request)> {
+        let now = Instant::now();
+        self.accept(now);
+        let mut requests = Vec::new();
+        self.conversations
+            .retain_mut(|conversation| match conversation.turn(now) {
+                Turn::Goes => true,
+                Turn::Asks(request) => {
+                    requests.push((conversation.ticket, request));
+                    true
+                }
+                Turn::Over => false,
+            });
+        requests
+    }
+
+    /// Answers with the session as it is.
+    pub(super) fn done(&mut self, ticket: Ticket, session: &Session) {
+        self.reply(ticket, &Reply::done(session));
+    }
+
+    /// Answers that it was not done.
+    pub(super) fn refuse(&mut self, ticket: Ticket, error: impl std::fmt::Display) {
+        self.reply(ticket, &Reply::refused(error.to_string()));
+    }
+
+    /// Gives what is still to be said a last chance, before the process ends.
+    pub(super) fn flush(&mut self) {
+        for conversation in &mut self.conversations {
+            if !conversation.outgoing.is_empty() {
+                // A client that does not listen now finds the record.
+                let _ = conversation.stream.set_nonblocking(false);
+                let _ = conversation.stream.set_write_timeout(Some(PATIENCE / 5));
+                let _ = conversation.stream.write_all(&conversation.outgoing);
+            }
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: &Reply) {
+        // A client that has gone gets no answer; the record has it.
+        if let Some(conversation) = self
+            .conversations
+            .iter_mut()
+            .find(|known| known.ticket == ticket)
+        {
+            conversation.outgoing = reply.to_line();
+            conversation.expires = Some(Instant::now() + PATIENCE);
+            conversation.write();
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        if self.accept_again.is_some_and(|again| now < again) {
+            return;
+        }
+        self.accept_again = None;
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.welcome(stream, now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // No descriptors: the backlog stays readable, so look away for a while.
+                Err(_) => {
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream, now: Instant) {
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let own = peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid());
+        if !own || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        if self.conversations.len() >= MAX_CONVERSATIONS {
+            self.conversations.pop_front();
+        }
+        self.next_ticket += 1;
+        self.conversations.push_back(Conversation {
+            ticket: Ticket(self.next_ticket),
+            stream,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            expires: Some(now + PATIENCE),
+        });
+    }
+}
+
+enum Turn {
+    Goes,
+    Asks(Request),
+    Over,
+}
+
+impl Conversation {
+    fn turn(&mut self, now: Instant) -> Turn {
+        if !self.outgoing.is_empty() {
+            self.write();
+        }
+        match self.read() {
+            // More than one request in a conversation is not in the protocol.
+            Ok(true) if self.expires.is_none() => Turn::Over,
+            Ok(true) => self.understand(),
+            Ok(false) if self.expires.is_some_and(|expires| expires <= now) => Turn::Over,
+            Ok(false) => Turn::Goes,
+            Err(_) => Turn::Over,
+        }
+    }
+
+    /// Reads what is there; tells whether the line is whole.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    self.incoming.extend_from_slice(&chunk[..n]);
+                    if chunk[..n].contains(&b'\n') {
+                        return Ok(true);
+                    }
+                    if self.incoming.len() > MAX_REQUEST_LEN {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn understand(&mut self) -> Turn {
+        match serde_json::from_slice(&self.incoming) {
+            Ok(request) => {
+                self.incoming = Vec::new();
+                self.expires = None;
+                Turn::Asks(request)
+            }
+            Err(error) => {
+                self.outgoing =
+                    Reply::refused(format!("this request cannot be read: {error}")).to_line();
+                self.incoming = Vec::new();
+                self.write();
+                Turn::Goes
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        match self.stream.write(&self.outgoing) {
+            Ok(n) => drop(self.outgoing.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // It has gone; the next read says so.
+            Err(_) => self.outgoing.clear(),
+        }
+    }
+}

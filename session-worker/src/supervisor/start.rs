@@ -1,0 +1,188 @@
+//! From the order that a launcher handed over to an owner whose agent runs.
+
+use std::error::Error;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use session_core::{
+    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, SessionManager, Timestamp,
+    WorkerError,
+};
+
+use super::clock::Countdown;
+use super::events::Supervisor;
+use super::server::Server;
+use crate::handover::{
+    Failure, LEASE_FD, ORDER_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD,
+};
+use crate::process_worker::{AgentSpec, PROJECT_VAR, ProcessWorker};
+use crate::program::Program;
+use crate::signals::Signals;
+use crate::sys;
+
+/// Takes what was handed over and starts, or adopts, the agent. Where that
+/// fails, it has been recorded and reported, and there is nothing to supervise.
+pub(super) fn start() -> Option<Supervisor> {
+    // Without a launcher there is nobody to tell, and nothing to do.
+    let lease = sys::inherited_fd(LEASE_FD).ok()?;
+    let mut report = ReportWriter::new(sys::inherited_fd(REPORT_FD).ok()?);
+    let order = sys::inherited_fd(ORDER_FD).ok()?;
+    let stdin = sys::inherited_fd(STDIN_FD).ok()?;
+    match take_over(lease, order, stdin) {
+        Ok(mut supervisor) => {
+            report.tell(&Report::Started(Box::new(
+                supervisor.session.session().clone(),
+            )));
+            supervisor.report = Some(report);
+            Some(supervisor)
+        }
+        Err(failure) => {
+            report.tell(&Report::Refused(failure));
+            None
+        }
+    }
+}
+
+fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Supervisor, Failure> {
+    let order =
+        Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
+    let mut claim = Claim::handed_over(&order.project, &order.id, lease)
+        .map_err(|e| failed("cannot take the session over", &e))?;
+    // All that the owner needs is opened now: later there may be no descriptors
+    // and no room left, and the agent's end must be recorded all the same.
+    let parts = Signals::take(&[
+        libc::SIGCHLD,
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGIO,
+    ])
+    .and_then(|signals| Ok((signals, Server::listen(claim.lease().folder())?)))
+    .and_then(|parts| claim.keep_reserve().map(|()| parts));
+    let (signals, server) = match parts {
+        Ok(parts) => parts,
+        Err(error) => {
+            let failure = failed("cannot prepare the supervisor", &error);
+            return Err(spawn_failed(claim, &order, failure));
+        }
+    };
+    detach();
+    let session = if order.adopt {
+        adopt(claim)?
+    } else {
+        start_agent(claim, &order, stdin)?
+    };
+    let used = session.session().active_for(Timestamp::now());
+    let mut countdown = Countdown::new(session.session().timeout, used);
+    if session.session().status() == session_core::Status::Suspended {
+        countdown.hold();
+    }
+    // The agent has its working directory; nobody's unmount shall fail on ours.
+    let _ = rustix::process::chdir("/");
+    Ok(Supervisor::new(order, session, signals, server, countdown))
+}
+
+/// Orphans of the agent's tree become ours, and nothing the system does to a
+/// process by default ends this one.
+fn detach() {
+    sys::ignore_signal(libc::SIGPIPE);
+    // A full quota must be an error of the write, not the end of the owner.
+    sys::ignore_signal(libc::SIGXFSZ);
+    sys::ignore_signal(libc::SIGQUIT);
+    // Without subreapers the tree is found by parentage as long as that lasts.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+fn start_agent(
+    claim: Claim,
+    order: &Order,
+    stdin: OwnedFd,
+) -> Result<RuntimeSession<ProcessWorker>, Failure> {
+    let log = SessionManager::open(&order.project)
+        .map_err(io::Error::other)
+        .and_then(|manager| manager.append_log(&order.id));
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            return Err(spawn_failed(
+                claim,
+                order,
+                failed("cannot open the log", &error),
+            ));
+        }
+    };
+    let mut program = Program::inheriting_env(order.argv.clone());
+    program.set(PROJECT_VAR, order.project.as_os_str());
+    let worker = ProcessWorker::in_subreaper(AgentSpec {
+        program,
+        stdin,
+        log,
+    });
+    let mut session = RuntimeSession::owner(claim, worker);
+    match session.start() {
+        Ok(()) => Ok(session),
+        Err(error) => {
+            let failure = match &error {
+                RuntimeError::Worker(WorkerError::NotFound(_)) => {
+                    Failure::NotFound(error.to_string())
+                }
+                RuntimeError::Worker(WorkerError::NotExecutable { .. }) => {
+                    Failure::NotExecutable(error.to_string())
+                }
+                _ => failed("cannot start the agent", &error),
+            };
+            match session.into_owner() {
+                Ok((claim, _)) => Err(spawn_failed(claim, order, failure)),
+                Err(_) => Err(failure),
+            }
+        }
+    }
+}
+
+fn adopt(claim: Claim) -> Result<RuntimeSession<ProcessWorker>, Failure> {
+    let gone = |why: &str| Failure::Other(format!("the agent cannot be adopted: {why}"));
+    let process = claim
+        .session()
+        .process()
+        .ok_or_else(|| gone("it never ran"))?;
+    let host = Host::current().map_err(|e| failed("cannot look at the agent", &e))?;
+    let opened = ProcessHandle::open_verified(process, &host);
+    match opened.map_err(|e| failed("cannot look at the agent", &e))? {
+        Ok(handle) => {
+            let worker = ProcessWorker::adopting(claim.session(), handle);
+            Ok(RuntimeSession::owner(claim, worker))
+        }
+        Err(_) => Err(gone("it ended in this moment")),
+    }
+}
+
+/// Records that the agent never ran; the failure that was there first counts.
+fn spawn_failed(mut claim: Claim, order: &Order, failure: Failure) -> Failure {
+    if order.adopt {
+        return failure;
+    }
+    if claim.session().end().is_none() {
+        let (Failure::NotFound(error) | Failure::NotExecutable(error) | Failure::Other(error)) =
+            &failure;
+        // On a full disk the record stays pending, and observers see that its
+        // start was abandoned: true as well.
+        let _ = claim.finish(Outcome::SpawnFailed {
+            error: error.clone(),
+        });
+    }
+    if order.remove_at_end {
+        let _ = claim.remove();
+    }
+    failure
+}
+
+/// One line with every link of the chain, each once.
+fn failed(attempt: &str, error: &dyn Error) -> Failure {
+    let mut text = format!("{attempt}: {error}");
+    let mut link = error.source();
+    while let Some(source) = link {
+        text.push_str(&format!(": {source}"));
+        link = source.source();
+    }
+    Failure::Other(text)
+}

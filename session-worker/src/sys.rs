@@ -1,0 +1,294 @@
+//! The unsafe corner: fork and exec behind a gate, signals as descriptors.
+#![expect(
+    unsafe_code,
+    reason = "fork, exec, signal masks and signalfd have no safe wrappers"
+)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The most descriptors that a child is given.
+pub(crate) const MAX_FDS: usize = 8;
+
+/// A program to execute: all that the child needs, made before the fork, because
+/// a child of a process with threads may not allocate.
+pub(crate) struct Image {
+    /// Tried in this order, as `execvp(3)` tries the directories of `PATH`.
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) argv: Vec<CString>,
+    pub(crate) env: Vec<CString>,
+}
+
+/// A child that was forked: it executes its image, or waits at its gate first.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    pub(crate) pid: i32,
+    /// Readable once the program runs (end of file) or cannot (an errno).
+    pub(crate) exec_error: OwnedFd,
+}
+
+/// Forks a child in a session of its own, with exactly `fds` as its descriptors
+/// 0, 1, 2, …, no signal blocked and none ignored, that executes `image`. With a
+/// `gate` it first waits for one byte there, and exits at the end of file.
+pub(crate) fn fork(
+    image: &Image,
+    fds: &[BorrowedFd<'_>],
+    gate: Option<BorrowedFd<'_>>,
+    parent: Parent,
+) -> io::Result<Forked> {
+    assert!(
+        fds.len() <= MAX_FDS && fds.len() >= 3,
+        "a child has 3 to {MAX_FDS} descriptors"
+    );
+    let (exec_error, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (argv, env) = (pointers(&image.argv), pointers(&image.env));
+    let mut plan = ChildPlan {
+        sources: [-1; MAX_FDS],
+        n: fds.len(),
+        gate: -1,
+        told: told.as_raw_fd(),
+        parent,
+    };
+    for (slot, fd) in plan.sources.iter_mut().zip(fds) {
+        *slot = fd.as_raw_fd();
+    }
+    if let Some(gate) = gate {
+        plan.gate = gate.as_raw_fd();
+    }
+    // SAFETY: the child calls only async-signal-safe functions (signal-safety(7))
+    // on memory that was made before the fork, and never returns from `run_child`.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as above; the pointers are NULL-terminated arrays that live on.
+        0 => unsafe { run_child(&plan, &image.candidates, argv.as_ptr(), env.as_ptr()) },
+        pid => {
+            if parent == Parent::Nobody {
+                // The child between us and the grandchild has ended by now.
+                let between =
+                    rustix::process::Pid::from_raw(pid).expect("fork returns pids greater than 0");
+                rustix::process::waitpid(Some(between), rustix::process::WaitOptions::empty())?;
+            }
+            Ok(Forked { pid, exec_error })
+        }
+    }
+}
+
+/// Whose child the new process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// This process's, which has to reap it.
+    This,
+    /// Nobody's here: init's, or the nearest subreaper's.
+    Nobody,
+}
+
+struct ChildPlan {
+    sources: [RawFd; MAX_FDS],
+    n: usize,
+    gate: RawFd,
+    told: RawFd,
+    parent: Parent,
+}
+
+/// # Safety
+/// Only in a freshly forked child; `argv` and `env` are NULL-terminated.
+unsafe fn run_child(
+    plan: &ChildPlan,
+    candidates: &[CString],
+    argv: *const *const libc::c_char,
+    env: *const *const libc::c_char,
+) -> ! {
+    let mut errno;
+    // SAFETY: plain system calls on descriptors and memory of this process.
+    unsafe {
+        // A bare clone: `fork` runs handlers that a child of threads may not run.
+        if plan.parent == Parent::Nobody
+            && libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) > 0
+        {
+            libc::_exit(0);
+        }
+        libc::setsid();
+        reset_signals();
+        errno = place_descriptors(plan);
+        let (gate, told) = (plan.n as RawFd, plan.n as RawFd + 1);
+        if errno == 0 && plan.gate >= 0 && !passes_gate(gate) {
+            libc::_exit(0);
+        }
+        if errno == 0 {
+            errno = execute(candidates, argv, env);
+        }
+        libc::write(told, (&raw const errno).cast(), size_of_val(&errno));
+        libc::_exit(127)
+    }
+}
+
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn reset_signals() {
+    // SAFETY: zeroed sets and actions are valid arguments; a refusal (KILL, STOP)
+    // changes nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Puts the descriptors at 0, 1, 2, …, gate and exec error behind them, and
+/// closes all others: no lease, gate or socket of the parent outlives it here.
+///
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn place_descriptors(plan: &ChildPlan) -> i32 {
+    let first_free = plan.n as RawFd + 2;
+    // SAFETY: plain system calls on descriptors of this process.
+    unsafe {
+        let mut away = [-1; MAX_FDS + 2];
+        let all = plan.sources[..plan.n]
+            .iter()
+            .chain([&plan.gate, &plan.told]);
+        for (slot, source) in away.iter_mut().zip(all) {
+            if *source >= 0 {
+                *slot = libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, first_free);
+                if *slot < 0 {
+                    return *libc::__errno_location();
+                }
+            }
+        }
+        for (target, source) in away[..plan.n + 2].iter().enumerate() {
+            let flags = if target < plan.n { 0 } else { libc::O_CLOEXEC };
+            if *source >= 0 && libc::dup3(*source, target as RawFd, flags) < 0 {
+                return *libc::__errno_location();
+            }
+        }
+        if libc::syscall(libc::SYS_close_range, first_free, libc::c_uint::MAX, 0) < 0 {
+            return *libc::__errno_location();
+        }
+        0
+    }
+}
+
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn passes_gate(gate: RawFd) -> bool {
+    let mut byte = 0_u8;
+    loop {
+        // SAFETY: reads one byte into one byte.
+        match unsafe { libc::read(gate, (&raw mut byte).cast(), 1) } {
+            1 => return true,
+            // SAFETY: errno of this thread.
+            -1 if unsafe { *libc::__errno_location() } == libc::EINTR => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Returns only the errno that matters most, as `execvp(3)` does: a program that
+/// may not be executed is worth more than one that is not there.
+///
+/// # Safety
+/// Only in a freshly forked child; `argv` and `env` are NULL-terminated.
+unsafe fn execute(
+    candidates: &[CString],
+    argv: *const *const libc::c_char,
+    env: *const *const libc::c_char,
+) -> i32 {
+    let mut worst = libc::ENOENT;
+    for candidate in candidates {
+        // SAFETY: NULL-terminated arrays of C strings; returns on error only.
+        let errno = unsafe {
+            libc::execve(candidate.as_ptr(), argv, env);
+            *libc::__errno_location()
+        };
+        match errno {
+            libc::ENOENT | libc::ENOTDIR => {}
+            libc::EACCES => worst = errno,
+            _ => return errno,
+        }
+    }
+    worst
+}
+
+/// Takes a descriptor that the launcher left open at a fixed number.
+pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: `fcntl` on any number is harmless; it tells whether it is open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: open, and nobody else in this process knows the number: this is
+    // called once per number, at the start of a supervisor.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Ignores `signal` in this process.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is a valid disposition, and runs no code.
+    unsafe {
+        libc::signal(signal, libc::SIG_IGN);
+    }
+}
+
+/// Blocks `signals` for this thread and those it starts, and opens a descriptor
+/// that they arrive at (`signalfd(2)`).
+pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
+    // SAFETY: a zeroed set is valid; the calls read and write only the set.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            if libc::sigaddset(&raw mut set, *signal) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// The number of the next signal that waits at a [`signal_fd`].
+pub(crate) fn next_signal(fd: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    match rustix::io::read(fd, &mut info) {
+        // `ssi_signo` is the first field (signalfd(2)).
+        Ok(_) => Ok(Some(i32::from_ne_bytes([
+            info[0], info[1], info[2], info[3],
+        ]))),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks for a SIGIO whenever a file is removed from or moved out of `folder`, as
+/// long as it is open. Unlike an inotify instance this costs nothing of which a
+/// user has only 128 (`F_NOTIFY`, `fcntl(2)`).
+pub(crate) fn notify_removals(folder: impl AsFd) -> io::Result<()> {
+    const DN_DELETE: libc::c_int = 0x8;
+    const DN_RENAME: libc::c_int = 0x10;
+    const DN_MULTISHOT: libc::c_int = i32::MIN;
+    let events = DN_DELETE | DN_RENAME | DN_MULTISHOT;
+    // SAFETY: F_NOTIFY takes a number; the signal it raises is blocked and read
+    // from a descriptor.
+    match unsafe { libc::fcntl(folder.as_fd().as_raw_fd(), libc::F_NOTIFY, events) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
