@@ -133,13 +133,14 @@ unsafe fn run_child(
 /// # Safety
 /// Only in a freshly forked child.
 unsafe fn reset_signals() {
-    // SAFETY: zeroed sets and actions are valid arguments; a refusal (KILL, STOP)
-    // changes nothing.
+    // SAFETY: a zeroed `struct kernel_sigaction` (at most four words) is SIG_DFL
+    // with no flags and an empty mask; a refusal (KILL, STOP) changes nothing.
+    // The bare call, since the C library hides the signals it uses itself.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
+        let default = [0_u64; 4];
         for signal in 1..=64 {
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+            let none = std::ptr::null::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
@@ -170,7 +171,10 @@ unsafe fn place_descriptors(plan: &ChildPlan) -> i32 {
         }
         for (target, source) in away[..plan.n + 2].iter().enumerate() {
             let flags = if target < plan.n { 0 } else { libc::O_CLOEXEC };
-            if *source >= 0 && libc::dup3(*source, target as RawFd, flags) < 0 {
+            if *source < 0 {
+                // No gate: what the parent had at its number is not for the child.
+                libc::close(target as RawFd);
+            } else if libc::dup3(*source, target as RawFd, flags) < 0 {
                 return *libc::__errno_location();
             }
         }

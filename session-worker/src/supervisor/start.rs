@@ -164,11 +164,17 @@ fn spawn_failed(mut claim: Claim, order: &Order, failure: Failure) -> Failure {
     if claim.session().end().is_none() {
         let (Failure::NotFound(error) | Failure::NotExecutable(error) | Failure::Other(error)) =
             &failure;
-        // On a full disk the record stays pending, and observers see that its
-        // start was abandoned: true as well.
-        let _ = claim.finish(Outcome::SpawnFailed {
-            error: error.clone(),
-        });
+        if claim
+            .finish(Outcome::SpawnFailed {
+                error: error.clone(),
+            })
+            .is_err()
+        {
+            // On a full disk the record stays as it is. The lease is freed and the
+            // run directory left, so that observers see an abandoned start.
+            drop(claim.into_lease());
+            return failure;
+        }
     }
     if order.remove_at_end {
         let _ = claim.remove();

@@ -1,0 +1,68 @@
+//! The project's own chores, run as `cargo xtask …`. Plain Rust, no
+//! dependencies, and none on the crates that it checks.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for people"
+)]
+
+mod checks;
+mod man;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci          everything that CI runs: lint, then test
+  lint        formatting, clippy, documentation, the direction of dependencies,
+              and whether the crates could be published
+  test        all tests of the workspace
+  man [DIR]   write the man pages into DIR (target/man)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["ci"] => checks::lint().and_then(|()| checks::test()),
+        ["lint"] => checks::lint(),
+        ["test"] => checks::test(),
+        ["man"] => man::write("target/man"),
+        ["man", directory] => man::write(directory),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs cargo in the workspace, showing what is run.
+fn cargo(arguments: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
+    println!("$ cargo {}", arguments.join(" "));
+    let mut command = cargo_command(arguments);
+    command.envs(env.iter().copied());
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo {}` failed: {status}", arguments.join(" "))),
+        Err(error) => Err(format!("cannot run cargo: {error}")),
+    }
+}
+
+fn cargo_command(arguments: &[&str]) -> std::process::Command {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(workspace);
+    command
+}
