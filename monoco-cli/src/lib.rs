@@ -1,1 +1,41 @@
-//! The command line of monoco.
+//! The command line of monoco: a thin front to `session-core` and
+//! `session-worker`, and the only crate that prints.
+//!
+//! Data goes to standard output, words go to standard error, one line each.
+//! Nothing that comes from a record, a log or an error reaches a terminal before
+//! its control characters were made visible.
+
+mod args;
+mod commands;
+mod describe;
+mod ear;
+mod error;
+mod exit;
+mod follow;
+mod help;
+mod output;
+mod project;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = command()
+        .try_get_matches()
+        .and_then(|matches| args::Args::from_arg_matches(&matches));
+    match args {
+        Ok(args) => commands::execute(args).into(),
+        // Prints help to stdout and exits 0, a usage error to stderr and exits 2.
+        Err(error) => error.exit(),
+    }
+}
+
+/// The command tree, for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    help::grouped(<args::Args as clap::CommandFactory>::command())
+}

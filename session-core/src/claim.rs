@@ -110,18 +110,21 @@ impl Claim {
             }
             None => None,
         };
-        let lease = Lease::create(store, &session.id)?;
-        let existing = lease.store().read_record(&session.id);
+        let (lease, left_behind) = Lease::obtain(store, &session.id)?;
+        if !matches!(lease.store().read_record(&session.id), Ok(None)) {
+            // What a dead owner left tells of its session; what was made here does not.
+            if !left_behind {
+                // The first error counts; an unlocked directory is cleared later.
+                let _ = lease.release();
+            }
+            return Err(ClaimError::Exists(session.id));
+        }
         let mut claim = Self {
             session,
             lease: Some(lease),
             reserve: None,
             durability,
         };
-        if !matches!(existing, Ok(None)) {
-            claim.let_go()?;
-            return Err(ClaimError::Exists(claim.session.id.clone()));
-        }
         if let Err(error) = claim.write(&claim.session.clone()) {
             // The first error counts; an unlocked directory is swept later.
             let _ = claim.let_go();
@@ -138,7 +141,7 @@ impl Claim {
             Err(LeaseError::Absent(_)) => {
                 // Not to leave a run directory for a session that is none.
                 Self::readable(&Store::open(project)?, id)?;
-                Lease::create(Store::create(project)?, id)?
+                Lease::obtain(Store::create(project)?, id)?.0
             }
             lease => lease?,
         };
@@ -213,6 +216,14 @@ impl Claim {
             .expect("a claim has its lease until it lets go, and letting go consumes the claim")
     }
 
+    /// The session's log, open for appending; made where it is not there yet.
+    ///
+    /// # Errors
+    /// When what stands in its place is not a file, or it cannot be made.
+    pub fn append_log(&self) -> io::Result<std::fs::File> {
+        self.lease().store().append_log(&self.session.id)
+    }
+
     /// Sets room aside, so that the end can be recorded when the disk is full.
     ///
     /// # Errors
@@ -265,24 +276,22 @@ impl Claim {
         Ok(self.write(&self.session.clone())?)
     }
 
-    /// Takes a new lease after the old one's file was removed from under us.
+    /// Takes a new lease after the old one's file was removed from under us, and
+    /// reads the record anew; writes it, where it was removed as well.
     ///
     /// # Errors
     /// [`LeaseError::Held`] when somebody else was faster and owns the session
-    /// now; whatever else stands in the way.
+    /// now; [`ClaimError::Ended`] when somebody else was, and ended it; whatever
+    /// else stands in the way.
     pub fn reestablish(&mut self) -> Result<(), ClaimError> {
-        let project = self.lease().store().project().to_owned();
-        let lease = Lease::create(Store::create(&project)?, &self.session.id)?;
-        self.reserve = None;
-        self.lease = Some(lease);
-        if self
-            .lease()
-            .store()
-            .read_record(&self.session.id)
-            .is_ok_and(|record| record.is_none())
-        {
-            self.rewrite()?;
+        let store = Store::create(self.lease().store().project())?;
+        let (lease, _) = Lease::obtain(store, &self.session.id)?;
+        if let Ok(None) = lease.store().read_record(&self.session.id) {
+            self.reserve = None;
+            self.lease = Some(lease);
+            return self.rewrite();
         }
+        *self = Self::with_lease(lease)?;
         Ok(())
     }
 
@@ -305,7 +314,10 @@ impl Claim {
         }
         let removed = self.lease().store().remove_files(&self.session.id);
         self.let_go()?;
-        removed.map_err(|source| ClaimError::Release { id: self.session.id.clone(), source })
+        removed.map_err(|source| ClaimError::Release {
+            id: self.session.id.clone(),
+            source,
+        })
     }
 
     /// The lease without the claim: for the one who hands it on.

@@ -83,13 +83,19 @@ impl Reply {
     pub fn done(session: &Session) -> Self {
         let json = serde_json::value::to_raw_value(session);
         let json = json.expect("a session has string keys and finite numbers only");
-        Self { session: Some(json), error: None }
+        Self {
+            session: Some(json),
+            error: None,
+        }
     }
 
     /// It was not done.
     #[must_use]
     pub fn refused(error: String) -> Self {
-        Self { session: None, error: Some(error) }
+        Self {
+            session: None,
+            error: Some(error),
+        }
     }
 
     /// The answer as one line.
@@ -285,10 +291,20 @@ impl Control {
     fn understand(&self, line: &[u8]) -> Result<Session, ControlError> {
         let bad = |error: &dyn std::fmt::Display| self.bad(error.to_string());
         match serde_json::from_slice(line).map_err(|error| bad(&error))? {
-            Reply { error: Some(error), .. } => Err(ControlError::Refused(error)),
-            Reply { session: Some(session), .. } => {
-                record::parse(session.get().as_bytes()).map_err(|error| bad(&error))
-            }
+            Reply {
+                error: Some(error), ..
+            } => Err(ControlError::Refused(error)),
+            Reply {
+                session: Some(session),
+                ..
+            } => match record::parse(session.get().as_bytes()) {
+                Ok(session) if session.id == self.id => Ok(session),
+                Ok(session) => Err(bad(&format_args!(
+                    "it is about another session, {}",
+                    session.id
+                ))),
+                Err(error) => Err(bad(&error)),
+            },
             Reply { .. } => Err(bad(&"it holds neither a session nor an error")),
         }
     }

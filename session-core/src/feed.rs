@@ -33,6 +33,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Feed {
     inotify: Option<OwnedFd>,
+    base: PathBuf,
     folders: [PathBuf; 2],
     watched: bool,
 }
@@ -42,6 +43,7 @@ impl Feed {
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
         let mut feed = Self {
             inotify: inotify::init(flags).ok(),
+            base: store.base_path(),
             folders: [store.sessions_path(), store.runs_path()],
             watched: false,
         };
@@ -97,10 +99,16 @@ impl Feed {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
+        // The folders are not told when what holds them is moved away.
+        let replaced = WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR
+            | WatchFlags::DONT_FOLLOW;
         self.watched = self
             .folders
             .iter()
-            .all(|folder| inotify::add_watch(inotify, folder, events).is_ok());
+            .all(|folder| inotify::add_watch(inotify, folder, events).is_ok())
+            && inotify::add_watch(inotify, &self.base, replaced).is_ok();
     }
 
     fn drain(&mut self) -> io::Result<Vec<Change>> {

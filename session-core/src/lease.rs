@@ -85,24 +85,45 @@ pub(crate) enum Probe {
 }
 
 /// Asks whether `id` has an owner, without standing in anybody's way for longer
-/// than two system calls.
+/// than two system calls. Follows no symbolic link: the lease of another session
+/// says nothing about this one.
 pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
     let Ok(run) = store.run() else {
         return Probe::Absent;
     };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(run, format!("{id}/{LEASE}"), flags, Mode::empty()) {
+    let opened = rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty());
+    let flags = OFlags::RDONLY | LEASE_FLAGS;
+    match opened.and_then(|folder| rustix::fs::openat(folder, LEASE, flags, Mode::empty())) {
         Ok(fd) => match try_shared(&File::from(fd)) {
             Ok(true) => Probe::Free,
             Ok(false) => Probe::Held,
             Err(error) => Probe::Unknown(error),
         },
-        Err(Errno::NOENT | Errno::NOTDIR) => Probe::Absent,
+        Err(Errno::NOENT) => Probe::Absent,
+        // A file or a link in the directory's place: ours is none of them.
         Err(error) => Probe::Unknown(error.into()),
     }
 }
 
 impl Lease {
+    /// The lease of `id`, made anew or taken over from a dead owner; tells whether
+    /// there was a run directory before.
+    pub(crate) fn obtain(mut store: Store, id: &SessionId) -> Result<(Self, bool), LeaseError> {
+        let project = store.project().to_owned();
+        loop {
+            match Self::create(store, id) {
+                // A living owner's directory, or what a dead one left.
+                Err(LeaseError::Held(_)) => {}
+                made => return Ok((made?, false)),
+            }
+            match Self::take(Store::create(&project)?, id) {
+                // It went in this moment.
+                Err(LeaseError::Absent(_)) => store = Store::create(&project)?,
+                taken => return Ok((taken?, true)),
+            }
+        }
+    }
+
     /// A lease on a session that has no run directory. The directory is built
     /// under a temporary name, so nobody can see the lease before it is held.
     pub(crate) fn create(store: Store, id: &SessionId) -> Result<Self, LeaseError> {
@@ -163,7 +184,7 @@ impl Lease {
                     // An owner that goes moves its directory away before it empties it.
                     Err(Errno::NOENT) if inode(run, id.as_str()).is_err() => continue,
                     Err(Errno::NOENT) => {
-                        remove_folder(run, id.as_str()).map_err(|e| io("remove", e))?;
+                        remove_without_lease(run, id, &folder).map_err(|e| io("remove", e))?;
                         return Err(LeaseError::Absent(id.clone()));
                     }
                     Err(error) => return Err(io("open", error.into())),
@@ -197,7 +218,8 @@ impl Lease {
     /// The lease whose open file another process handed to this one.
     ///
     /// # Errors
-    /// [`LeaseError::Foreign`] when `file` is not the lease of `id` in `project`.
+    /// [`LeaseError::Foreign`] when `file` is not the lease of `id` in `project`,
+    /// or not the open file that is locked.
     pub fn handed_over(project: &Path, id: &SessionId, file: OwnedFd) -> Result<Self, LeaseError> {
         let store = Store::open(project)?;
         let path = store.run_path(id);
@@ -215,7 +237,8 @@ impl Lease {
             folder,
             file: file.into(),
         };
-        if lease.is_current() {
+        // To lock once more what this open file has locked changes nothing (flock(2)).
+        if lease.is_current() && try_exclusive(&lease.file).map_err(|e| io("lock", e))? {
             Ok(lease)
         } else {
             Err(LeaseError::Foreign(id.clone()))
@@ -315,6 +338,10 @@ pub(crate) fn sweep(store: &Store) -> io::Result<usize> {
         let Ok(stat) = rustix::fs::statat(run, &*name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
+        // A young one may be locked by its starter in this moment: hands off.
+        if now - stat.st_mtime < OLD_ENOUGH_SECONDS {
+            continue;
+        }
         let held = match rustix::fs::openat(
             run,
             format!("{name}/{LEASE}"),
@@ -324,8 +351,8 @@ pub(crate) fn sweep(store: &Store) -> io::Result<usize> {
             Ok(file) => !try_exclusive(&File::from(file)).unwrap_or(false),
             Err(_) => false,
         };
-        if !held && now - stat.st_mtime >= OLD_ENOUGH_SECONDS {
-            remove_folder(run, &name)?;
+        // One that another sweeper removes in this moment keeps nobody from the rest.
+        if !held && remove_folder(run, &name).is_ok() {
             swept += 1;
         }
     }
@@ -364,17 +391,36 @@ fn build(run: &OwnedFd, temporary: &str, path: &Path) -> Result<(OwnedFd, File),
 
 fn remove_folder(run: &OwnedFd, name: &str) -> io::Result<()> {
     let folder = rustix::fs::openat(run, name, DIRECTORY, Mode::empty())?;
+    empty_folder(&folder)?;
+    Ok(rustix::fs::unlinkat(run, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Removes a run directory without a lease. Another one, with a lease, may stand
+/// in its place by now: that is not empty, and so it stays.
+fn remove_without_lease(run: &OwnedFd, id: &SessionId, folder: &OwnedFd) -> io::Result<()> {
+    match empty_folder(folder) {
+        // Its owner has removed it by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        emptied => emptied?,
+    }
+    match rustix::fs::unlinkat(run, id.as_str(), AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn empty_folder(folder: &OwnedFd) -> io::Result<()> {
     let mut names = Vec::new();
-    for_each_name(&folder, |name| {
+    for_each_name(folder, |name| {
         names.push(name.to_string_lossy().into_owned())
     })?;
     for name in names
         .iter()
         .filter(|name| !matches!(name.as_str(), "." | ".."))
     {
-        unlink(&folder, name)?;
+        unlink(folder, name)?;
     }
-    Ok(rustix::fs::unlinkat(run, name, AtFlags::REMOVEDIR)?)
+    Ok(())
 }
 
 fn temporary_name(kind: &str, id: &SessionId) -> String {

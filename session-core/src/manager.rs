@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use crate::claim::{Claim, ClaimError};
 use crate::control::{Control, ControlError};
 use crate::feed::Feed;
@@ -58,6 +61,19 @@ pub struct Damaged {
     pub path: PathBuf,
     /// Why it cannot be read.
     pub damage: Damage,
+}
+
+/// `{"id":…,"status":"corrupt","path":…,"error":…}`: a listing shows what it
+/// cannot read beside what it can.
+impl Serialize for Damaged {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("status", "corrupt")?;
+        map.serialize_entry("path", &self.path.to_string_lossy())?;
+        map.serialize_entry("error", &self.damage.to_string())?;
+        map.end()
+    }
 }
 
 /// A session could not be looked at.
@@ -268,9 +284,8 @@ impl SessionManager {
     /// [`LookError`]: none is meant, or more than one.
     pub fn resolve(&self, text: &str) -> Result<SessionId, LookError> {
         let store = self.store()?;
-        let (ids, _) = store.record_names()?;
         if let Ok(id) = SessionId::parse(text)
-            && ids.contains(&id)
+            && store.has_record(&id)
         {
             return Ok(id);
         }
@@ -281,6 +296,7 @@ impl SessionManager {
         {
             return Ok(seen.session.id);
         }
+        let (ids, _) = store.record_names()?;
         let mut with_prefix: Vec<_> = ids
             .into_iter()
             .filter(|id| !text.is_empty() && id.as_str().starts_with(text))

@@ -5,6 +5,9 @@
 
 use std::cell::OnceCell;
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
 use crate::outcome::{LostCause, Outcome};
@@ -108,6 +111,25 @@ impl Observation {
             self.liveness,
             Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned
         )
+    }
+}
+
+/// The record as it is true, with `liveness` beside it: what every listing
+/// shows as JSON. Where it cannot be told, the status is `unknown`, and
+/// `liveness_reason` says why.
+impl Serialize for Observation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let status = self.status().map_or("unknown", Status::as_str);
+        match self.unrecorded_end() {
+            Some(_) => self.shown().serialize_with_status(&mut map, status)?,
+            None => self.session.serialize_with_status(&mut map, status)?,
+        }
+        map.serialize_entry("liveness", self.liveness.as_str())?;
+        if let Liveness::Unknown(why) = &self.liveness {
+            map.serialize_entry("liveness_reason", &why.to_string())?;
+        }
+        map.end()
     }
 }
 

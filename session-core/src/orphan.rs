@@ -71,8 +71,11 @@ fn end_tree(
         id: id.clone(),
     };
     let graceful = Instant::now() + grace;
-    whole.ask_to_end()?;
-    agent.wait(Some(grace))?;
+    // Who is given no time is not asked: a kill is KILL alone.
+    if !grace.is_zero() {
+        whole.ask_to_end()?;
+        agent.wait(Some(grace))?;
+    }
     let wait_status = if agent.has_ended()? {
         agent.wait_status(REAP_PATIENCE)
     } else {

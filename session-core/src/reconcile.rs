@@ -4,6 +4,8 @@
 //! looks again, and writes only what still is certain then; so it can be run at
 //! any time, twice at once, and be killed anywhere.
 
+use std::collections::BTreeSet;
+
 use crate::claim::{Claim, ClaimError};
 use crate::id::SessionId;
 use crate::lease::{Lease, LeaseError, sweep};
@@ -21,7 +23,8 @@ pub enum Action {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Remove what a dead owner left of a session whose end is recorded.
+    /// Remove what a dead owner left of a session whose end is recorded, or
+    /// which was never recorded.
     Clear {
         /// The session.
         id: SessionId,
@@ -43,15 +46,26 @@ pub struct Report {
 /// `running` are the ids that have a run directory.
 #[must_use]
 pub fn plan(observations: &[Observation], running: &[SessionId]) -> Vec<Action> {
-    let settle = |observation: &Observation| {
-        let id = observation.session.id.clone();
+    let mut unseen: BTreeSet<_> = running.iter().collect();
+    let mut actions = Vec::new();
+    for observation in observations {
+        let id = &observation.session.id;
+        let has_run_directory = unseen.remove(id);
         match observation.unrecorded_end() {
-            Some(outcome) => Some(Action::Settle { id, outcome }),
-            None if !observation.may_live() && running.contains(&id) => Some(Action::Clear { id }),
-            None => None,
+            Some(outcome) => actions.push(Action::Settle {
+                id: id.clone(),
+                outcome,
+            }),
+            None if has_run_directory && !observation.may_live() => {
+                actions.push(Action::Clear { id: id.clone() });
+            }
+            None => {}
         }
-    };
-    observations.iter().filter_map(settle).collect()
+    }
+    for id in unseen {
+        actions.push(Action::Clear { id: id.clone() });
+    }
+    actions
 }
 
 /// Carries `actions` out.
@@ -103,15 +117,27 @@ fn is_settled_already(error: &ClaimError) -> bool {
     }
 }
 
+/// Removes the run directory of a session that has ended or is none.
 fn clear(store: Store, id: &SessionId) -> Result<bool, ClaimError> {
     match Lease::take(store, id) {
-        Ok(lease) => match lease.release() {
-            Ok(()) => Ok(true),
-            Err(source) => Err(ClaimError::Release {
-                id: id.clone(),
-                source,
-            }),
-        },
+        Ok(lease) => {
+            let over = match lease.store().read_record(id) {
+                Ok(Some(session)) => session.status().is_terminal(),
+                Ok(None) => true,
+                // What cannot be read is not over.
+                Err(_) => false,
+            };
+            if !over {
+                return Ok(false);
+            }
+            match lease.release() {
+                Ok(()) => Ok(true),
+                Err(source) => Err(ClaimError::Release {
+                    id: id.clone(),
+                    source,
+                }),
+            }
+        }
         // The owner only just ends the rest of its tree, or is gone by now.
         Err(LeaseError::Held(_) | LeaseError::Absent(_)) => Ok(false),
         Err(error) => Err(error.into()),
@@ -190,7 +216,9 @@ mod tests {
         assert_eq!(plan(&ended, &[]), []);
         assert_eq!(
             plan(&ended, std::slice::from_ref(&id)),
-            [Action::Clear { id }]
+            [Action::Clear { id: id.clone() }]
         );
+        let nobodys = [Action::Clear { id: id.clone() }];
+        assert_eq!(plan(&[], &[id]), nobodys, "no record was written");
     }
 }

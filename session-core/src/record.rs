@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::id::SessionId;
 use crate::outcome::Outcome;
 use crate::process::{Pid, Process, ProcessIdentity};
-use crate::session::{End, Session, State};
+use crate::session::{End, MAX_SUSPENSION, Session, State};
 use crate::status::Status;
 use crate::timestamp::Timestamp;
 
@@ -26,6 +26,11 @@ pub const SCHEMA: u32 = 1;
 
 /// The largest record that is read, in bytes. Larger files are damaged.
 pub const MAX_RECORD_LEN: usize = 1 << 20;
+
+/// How deep the value of a field may be nested that this version does not know:
+/// as deep as serde_json and its like go below the record's own braces, so that
+/// whoever reads the record as plain JSON can.
+const MAX_DEPTH: usize = 126;
 
 /// The bytes are not a record.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +49,28 @@ pub enum RecordError {
     #[error("invalid UTF-8 at byte {}", .0.valid_up_to())]
     NotUtf8(std::str::Utf8Error),
     /// The text is not JSON of a record's shape.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Malformed(serde_json::Error),
     /// The fields contradict each other.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Contradiction(String),
+}
+
+/// A reason that quotes the record: short, and without what moves a cursor.
+fn plain(reason: &impl fmt::Display) -> String {
+    const LONGEST: usize = 300;
+    let reason = reason.to_string();
+    let mut plain = String::with_capacity(reason.len().min(LONGEST));
+    for c in reason.chars().take(LONGEST) {
+        match c {
+            '"' | '\'' | '\\' => plain.push(c),
+            c => plain.extend(c.escape_debug()),
+        }
+    }
+    if reason.chars().nth(LONGEST).is_some() {
+        plain.push('…');
+    }
+    plain
 }
 
 /// Reads a record.
@@ -190,12 +212,36 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                         )));
                     }
                     let key = unknown.to_owned();
-                    f.unknown.0.push((key, map.next_value()?));
+                    let value: Box<RawValue> = map.next_value()?;
+                    if depth(value.get()) > MAX_DEPTH {
+                        return Err(de::Error::custom("recursion limit exceeded"));
+                    }
+                    f.unknown.0.push((key, value));
                 }
             }
         }
         Ok(f)
     }
+}
+
+/// How deep valid JSON is nested. serde_json does not count in what it skips.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.bytes();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Labels, in which no key stands twice.
@@ -322,29 +368,41 @@ fn with_outcome(state: State, outcome: Option<Outcome>) -> Result<State, String>
 fn seconds(seconds: Option<f64>) -> Result<Duration, String> {
     let seconds = seconds.unwrap_or_default();
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| format!("{seconds} is not a duration in seconds"))
+        .ok()
+        .filter(|duration| *duration <= MAX_SUSPENSION)
+        .ok_or_else(|| format!("{seconds} is not a duration in seconds"))
 }
 
 impl Serialize for Session {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &self.id)?;
-        map.serialize_entry("issue_id", &self.issue_id)?;
-        map.serialize_entry("role_name", &self.role_name)?;
-        map.serialize_entry("status", &self.status())?;
-        map.serialize_entry("branch_name", &self.branch_name)?;
-        map.serialize_entry("pid", &self.pid())?;
-        map.serialize_entry("created_at", &self.created_at)?;
-        map.serialize_entry("updated_at", &self.updated_at)?;
-        self.serialize_ours(&mut map)?;
-        for (key, value) in &self.unknown_fields.0 {
-            map.serialize_entry(key, value)?;
-        }
+        self.serialize_with_status(&mut map, self.status().as_str())?;
         map.end()
     }
 }
 
 impl Session {
+    /// All fields of the record, in their order, with this word for the status.
+    pub(crate) fn serialize_with_status<M: SerializeMap>(
+        &self,
+        map: &mut M,
+        status: &str,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("issue_id", &self.issue_id)?;
+        map.serialize_entry("role_name", &self.role_name)?;
+        map.serialize_entry("status", status)?;
+        map.serialize_entry("branch_name", &self.branch_name)?;
+        map.serialize_entry("pid", &self.pid())?;
+        map.serialize_entry("created_at", &self.created_at)?;
+        map.serialize_entry("updated_at", &self.updated_at)?;
+        self.serialize_ours(map)?;
+        for (key, value) in &self.unknown_fields.0 {
+            map.serialize_entry(key, value)?;
+        }
+        Ok(())
+    }
+
     fn serialize_ours<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         entry(map, "schema", self.schema)?;
         entry(

@@ -141,7 +141,7 @@ impl<W: Worker> RuntimeSession<W> {
         match &started {
             Ok(()) => {}
             Err(RuntimeError::Worker(error)) => claim.finish(Outcome::SpawnFailed {
-                error: error.to_string(),
+                error: with_causes(error),
             })?,
             // The record does not say that it runs, so it must not.
             Err(_) => drop(worker.terminate(Duration::ZERO)),
@@ -228,10 +228,15 @@ impl<W: Worker> RuntimeSession<W> {
                 State::Ended(_) => {}
                 State::Pending => claim.finish(never_started(by))?,
                 State::Running { .. } | State::Suspended { .. } => {
+                    // What ended by itself was not stopped; the rest of its tree is.
+                    let own_end = worker.poll()?;
                     let wait_status = worker.terminate(grace)?;
-                    claim.finish(Outcome::Stopped {
-                        by: by.to_owned(),
-                        wait_status,
+                    claim.finish(match own_end {
+                        Some(status) => status.into(),
+                        None => Outcome::Stopped {
+                            by: by.to_owned(),
+                            wait_status,
+                        },
                     })?;
                 }
             },
@@ -285,6 +290,15 @@ impl<W: Worker> RuntimeSession<W> {
     }
 }
 
+/// An error in one line, with all that led to it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
 /// How a session ends that is stopped before its agent ran.
 fn never_started(by: &str) -> Outcome {
     Outcome::SpawnFailed {
@@ -306,7 +320,13 @@ fn terminate_observed(
                 grace_seconds: grace.as_secs_f64(),
                 by: by.to_owned(),
             };
-            manager.control(id)?.ask(&stop)?;
+            match manager.control(id).and_then(|owner| owner.ask(&stop)) {
+                Ok(_) => {}
+                // It ended in this moment, by itself.
+                Err(ControlError::NoOwner(_) | ControlError::OwnerDied(_))
+                    if manager.get(id)?.liveness == Liveness::Ended => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Liveness::Orphan => orphan::end(manager.claim(id)?, grace, by)?,
         Liveness::Unclaimed => {

@@ -11,6 +11,11 @@ use crate::record::UnknownFields;
 use crate::status::Status;
 use crate::timestamp::Timestamp;
 
+/// The longest that a session can have been suspended: more than lies between
+/// any two timestamps. What a record says beyond it is not read, and what adds
+/// up to more is not written.
+pub(crate) const MAX_SUSPENSION: Duration = Duration::from_secs(1_000_000_000_000);
+
 /// One run of one agent, for one issue, in one role.
 ///
 /// A value of this type is a copy of what a record says. Changing it changes
@@ -230,14 +235,14 @@ impl Session {
             process,
             started_at,
             since,
-        } = &self.state
+        } = self.state.clone()
         else {
             return Err(self.no_arrow("be resumed"));
         };
-        self.suspended_for += since.map_or(Duration::ZERO, |since| now.since(since));
+        self.add_suspension(since, now);
         self.state = State::Running {
-            process: process.clone(),
-            started_at: *started_at,
+            process,
+            started_at,
         };
         self.touch(now);
         Ok(())
@@ -257,11 +262,8 @@ impl Session {
         if !may_end {
             return Err(self.no_arrow("end so"));
         }
-        if let State::Suspended {
-            since: Some(since), ..
-        } = &self.state
-        {
-            self.suspended_for += now.since(*since);
+        if let State::Suspended { since, .. } = self.state {
+            self.add_suspension(since, now);
         }
         // Nobody knows when a session ended that nobody saw end, and what was
         // held at the gate never was the agent.
@@ -286,6 +288,11 @@ impl Session {
             from: self.status(),
             verb,
         }
+    }
+
+    fn add_suspension(&mut self, since: Option<Timestamp>, now: Timestamp) {
+        let lasted = since.map_or(Duration::ZERO, |since| now.since(since));
+        self.suspended_for = (self.suspended_for + lasted).min(MAX_SUSPENSION);
     }
 
     /// A clock that was set back must not make a record look older than it was.

@@ -112,7 +112,10 @@ pub(crate) fn write_record(
         .and_then(|file| replace(lease, &file, &temporary, json, durability));
     match (written, reserve.take()) {
         (Err(error), Some(Reserve(file))) if error.is_for_want_of_room() => {
-            replace(lease, &file, RESERVE, json, durability)
+            let written = replace(lease, &file, RESERVE, json, durability);
+            // What the old record has left is room for the next time.
+            *reserve = Reserve::create(lease, json.len()).ok();
+            written
         }
         (written, kept) => {
             *reserve = kept;

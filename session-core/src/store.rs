@@ -16,7 +16,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -163,6 +163,10 @@ impl Store {
         self.project.join(BASE).join(RUN).join(id.as_str())
     }
 
+    pub(crate) fn base_path(&self) -> PathBuf {
+        self.project.join(BASE)
+    }
+
     pub(crate) fn sessions_path(&self) -> PathBuf {
         self.project.join(BASE).join(SESSIONS)
     }
@@ -176,8 +180,8 @@ impl Store {
         let Some(logs) = self.logs_folder()? else {
             return Ok(None);
         };
-        match open_own_file(&logs, &format!("{id}.log")) {
-            Ok(file) => Ok(file),
+        match open_own_file(&logs, &format!("{id}.log"), own_uid()) {
+            Ok(fd) => Ok(fd.map(File::from)),
             Err(damage) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 damage.to_string(),
@@ -239,6 +243,14 @@ impl Store {
         }
     }
 
+    /// Whether there is something in the place of the record of `id`.
+    pub(crate) fn has_record(&self, id: &SessionId) -> bool {
+        let Some(sessions) = &self.sessions else {
+            return false;
+        };
+        rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// The names in `sessions/` that end in `.json`: ids, and what is not an id.
     pub(crate) fn record_names(&self) -> Result<(Vec<SessionId>, Vec<String>), StoreError> {
         let (mut ids, mut strange) = (Vec::new(), Vec::new());
@@ -246,13 +258,14 @@ impl Store {
             return Ok((ids, strange));
         };
         let each = |name: &CStr| {
-            let Some(stem) = name.to_bytes().strip_suffix(b".json") else {
+            let name = name.to_bytes();
+            let Some(stem) = name.strip_suffix(b".json") else {
                 return;
             };
             match std::str::from_utf8(stem).ok().map(SessionId::parse) {
                 Some(Ok(id)) => ids.push(id),
-                _ if stem.starts_with(b".") => {}
-                _ => strange.push(String::from_utf8_lossy(name.to_bytes()).into_owned()),
+                _ if name.starts_with(b".") => {}
+                _ => strange.push(String::from_utf8_lossy(name).into_owned()),
             }
         };
         for_each_name(sessions, each)
@@ -276,9 +289,13 @@ impl Store {
     }
 }
 
+/// Enough for nearly every record at once.
+const FIRST_READ: usize = 16 << 10;
+
 /// Reads many records with one buffer.
 pub(crate) struct RecordReader<'a> {
     sessions: &'a OwnedFd,
+    uid: u32,
     buffer: Vec<u8>,
 }
 
@@ -286,21 +303,17 @@ impl<'a> RecordReader<'a> {
     pub(crate) fn new(sessions: &'a OwnedFd) -> Self {
         Self {
             sessions,
+            uid: own_uid(),
             buffer: Vec::new(),
         }
     }
 
     pub(crate) fn read(&mut self, id: &SessionId) -> Result<Option<Session>, Damage> {
-        let Some(mut file) = open_own_file(self.sessions, &record_name(id))? else {
+        let Some(file) = open_own_file(self.sessions, &record_name(id), self.uid)? else {
             return Ok(None);
         };
-        self.buffer.clear();
-        let limit = MAX_RECORD_LEN as u64 + 1;
-        file.by_ref()
-            .take(limit)
-            .read_to_end(&mut self.buffer)
-            .map_err(Damage::Unreadable)?;
-        let session = record::parse(&self.buffer).map_err(Damage::Record)?;
+        let bytes = read_bounded(&file, &mut self.buffer).map_err(Damage::Unreadable)?;
+        let session = record::parse(bytes).map_err(Damage::Record)?;
         if session.id == *id {
             Ok(Some(session))
         } else {
@@ -325,8 +338,29 @@ pub(crate) fn is_lease_path(path: &Path) -> bool {
         && names.next().is_some_and(|name| name == BASE)
 }
 
+/// Reads a file to its end, or a little more of it than a record may hold.
+fn read_bounded<'a>(file: &OwnedFd, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let mut len = 0;
+    loop {
+        if len == buffer.len() {
+            buffer.resize((2 * len).max(FIRST_READ), 0);
+        }
+        match rustix::io::read(file, &mut buffer[len..]) {
+            Ok(n) => {
+                len += n;
+                // A read of a regular file that is short has seen its end (read(2)).
+                if len < buffer.len() || len > MAX_RECORD_LEN {
+                    return Ok(&buffer[..len]);
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Opens a regular file of our own, without ever waiting for it.
-fn open_own_file(folder: &OwnedFd, name: &str) -> Result<Option<File>, Damage> {
+fn open_own_file(folder: &OwnedFd, name: &str, uid: u32) -> Result<Option<OwnedFd>, Damage> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
@@ -338,7 +372,7 @@ fn open_own_file(folder: &OwnedFd, name: &str) -> Result<Option<File>, Damage> {
     };
     let stat = rustix::fs::fstat(&fd).map_err(|error| Damage::Unreadable(error.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile if stat.st_uid == own_uid() => Ok(Some(fd.into())),
+        FileType::RegularFile if stat.st_uid == uid => Ok(Some(fd)),
         FileType::RegularFile => Err(Damage::ForeignOwner(stat.st_uid)),
         FileType::Directory => Err(Damage::NotAFile("a directory")),
         FileType::Fifo => Err(Damage::NotAFile("a FIFO")),

@@ -293,7 +293,10 @@ impl Worker for ProcessWorker {
             agent.state = AgentState::Running;
         }
         let graceful = Instant::now() + grace;
-        self.tree()?.ask_to_end()?;
+        // Who is given no time is not asked: a kill is KILL alone.
+        if !grace.is_zero() {
+            self.tree()?.ask_to_end()?;
+        }
         while Instant::now() < graceful && !self.is_all_gone()? {
             let agent = self.running()?;
             agent

@@ -103,11 +103,18 @@ impl ProcessHandle {
         sys::poll_readable(self.fd.as_fd(), timeout)
     }
 
-    /// How the process ended, where the kernel tells strangers: Linux 6.15 and
-    /// later, once the process has been reaped. Waits at most `patience` for that.
+    /// How the process ended, where the kernel tells strangers: while nobody has
+    /// reaped it, and from Linux 6.15 on once somebody has. Waits at most
+    /// `patience` for that.
     #[must_use]
     pub fn wait_status(&self, patience: Duration) -> Option<WaitStatus> {
         let deadline = Instant::now() + patience;
+        if !self.wait(Some(patience)).unwrap_or(false) {
+            return None;
+        }
+        if let Some(status) = self.fd.zombie_status(self.pid) {
+            return Some(status);
+        }
         if !self
             .fd
             .wait_reaped(deadline.saturating_duration_since(Instant::now()))

@@ -10,6 +10,7 @@
 //! with all below it.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::id::SessionId;
 use crate::process::{Pid, ProcessHandle, SignalError};
@@ -22,9 +23,12 @@ pub const LEASE_FD: i32 = 3;
 /// The environment variable that names an agent's session to its descendants.
 pub const SESSION_ID_VAR: &str = "MONOCO_SESSION_ID";
 
-/// How many times a tree is looked through before a change that does not settle
-/// (processes that fork faster than they can be stopped) is given up.
-const MAX_PASSES: usize = 100;
+/// How long a tree may take to come to rest before that is given up: processes
+/// may fork faster than they can be stopped, or wait for a processor or a disk.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(3);
+/// The pause between two looks; it doubles up to the longest.
+const FREEZE_PAUSE: Duration = Duration::from_micros(50);
+const FREEZE_PAUSE_MAX: Duration = Duration::from_millis(2);
 
 /// Where a tree grows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +80,8 @@ impl Tree {
                     if !known
                         && pid.get() != sys::own_pid()
                         && sys::environ_contains(pid, mark.as_bytes())
+                        // The supervisor of a session that the agent started.
+                        && !sys::holds_lease(pid, LEASE_FD)
                     {
                         join(pid, &mut members, |_| {
                             sys::environ_contains(pid, mark.as_bytes())
@@ -120,7 +126,9 @@ impl Tree {
     /// # Errors
     /// A refusal, or a tree that does not come to rest. What was stopped stays so.
     pub fn freeze(&self) -> Result<(), TreeError> {
-        for _ in 0..MAX_PASSES {
+        let deadline = Instant::now() + FREEZE_PATIENCE;
+        let mut pause = FREEZE_PAUSE;
+        while Instant::now() < deadline {
             let members = self.members().map_err(TreeError::Look)?;
             let mut restless = members.iter().filter(|member| !member.stopped).peekable();
             if restless.peek().is_none() {
@@ -132,7 +140,9 @@ impl Tree {
                     Err(error) => return Err(TreeError::Signal(error)),
                 }
             }
-            std::thread::yield_now();
+            // A process stops only once it gets onto a processor.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(FREEZE_PAUSE_MAX);
         }
         Err(TreeError::Restless)
     }

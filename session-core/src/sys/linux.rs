@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -101,6 +101,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         ppid,
         start_ticks,
     })
+}
+
+/// The last of the 52 fields (Linux 3.5 and later).
+fn parse_exit_code(stat: &[u8]) -> Option<i32> {
+    let rest = &stat[stat.iter().rposition(|b| *b == b')')? + 1..];
+    let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
+    fields.nth(49)?.parse().ok()
 }
 
 pub(crate) fn host() -> io::Result<Host> {
@@ -257,6 +264,27 @@ impl PidFd {
             .is_ok_and(|flags| flags.contains(PollFlags::HUP))
     }
 
+    /// How a process ended that nobody has reaped yet, by field 52 of its
+    /// `/proc/<pid>/stat`. A 0 is not believed: it may as well mean that the
+    /// kernel does not tell us.
+    pub(crate) fn zombie_status(&self, pid: Pid) -> Option<WaitStatus> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let dead = parse_stat(&stat)?.is_dead();
+        // Not reaped after the look: the pid was not handed on before it.
+        (dead && self.is_unreaped(pid)).then_some(())?;
+        parse_exit_code(&stat)
+            .filter(|code| *code != 0)
+            .map(from_raw_status)
+    }
+
+    /// A pidfd tells the pid of its process until that is reaped (`pidfd_open(2)`).
+    fn is_unreaped(&self, pid: Pid) -> bool {
+        let path = format!("/proc/self/fdinfo/{}", self.0.as_raw_fd());
+        let info = fs::read_to_string(path).unwrap_or_default();
+        let told = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+        told.is_some_and(|told| told.trim() == pid.to_string())
+    }
+
     /// How a reaped process ended (`PIDFD_INFO_EXIT`, Linux 6.15 and later).
     pub(crate) fn exit_info(&self) -> Option<WaitStatus> {
         let mut info = PidfdInfo {
@@ -326,6 +354,14 @@ mod tests {
         for broken in [&b""[..], b"42", b"42 (a)", b"42 (a) S 7"] {
             assert_eq!(parse_stat(broken), None);
         }
+    }
+
+    #[test]
+    fn the_exit_code_is_the_last_field() {
+        let line = b"42 (a) b) Z 1 42 42 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 99 0 0 0 0 0 0 0 0 \
+            0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1792\n";
+        assert_eq!(parse_exit_code(line), Some(0x700));
+        assert_eq!(parse_exit_code(b"42 (a) Z 1 42"), None);
     }
 
     #[test]

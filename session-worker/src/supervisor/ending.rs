@@ -66,11 +66,13 @@ pub(super) enum Progress {
 }
 
 impl Ending {
-    /// Asks everybody to end.
+    /// Asks everybody to end. Who is given no time is not asked: a kill is KILL alone.
     pub(super) fn begin(cause: Cause, grace: Duration, worker: &ProcessWorker) -> Self {
         let now = Instant::now();
-        // A refusal shows again with KILL, and is reported then.
-        let _ = worker.tree().map(|tree| tree.ask_to_end());
+        if !grace.is_zero() {
+            // A refusal shows again with KILL, and is reported then.
+            let _ = worker.tree().map(|tree| tree.ask_to_end());
+        }
         let kill_at = now
             .checked_add(grace)
             .unwrap_or(now + Duration::from_secs(86_400 * 365));

@@ -1,12 +1,10 @@
 //! From the order that a launcher handed over to an owner whose agent runs.
 
 use std::error::Error;
-use std::io;
 use std::os::fd::OwnedFd;
 
 use session_core::{
-    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, SessionManager, Timestamp,
-    WorkerError,
+    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Timestamp, WorkerError,
 };
 
 use super::clock::Countdown;
@@ -98,10 +96,7 @@ fn start_agent(
     order: &Order,
     stdin: OwnedFd,
 ) -> Result<RuntimeSession<ProcessWorker>, Failure> {
-    let log = SessionManager::open(&order.project)
-        .map_err(io::Error::other)
-        .and_then(|manager| manager.append_log(&order.id));
-    let log = match log {
+    let log = match claim.append_log() {
         Ok(log) => log,
         Err(error) => {
             return Err(spawn_failed(

@@ -1,0 +1,433 @@
+//! The command tree: what can be typed, and what `--help` says about it.
+
+mod duration;
+mod label;
+mod names;
+mod signal;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+use session_core::Status;
+
+pub(crate) use label::{Label, LabelFilter};
+pub(crate) use signal::{SignalNumber, name as signal_name};
+
+/// Keeps sessions of AI coding agents: they outlive the terminal, and no status
+/// is ever made up.
+#[derive(Debug, Parser)]
+#[command(
+    name = "monoco",
+    version,
+    max_term_width = 79,
+    arg_required_else_help = true,
+    after_long_help = "\
+A session is named by its id, a unique prefix of it, or its name.
+
+Environment:
+  MONOCO_PROJECT  the project's directory; set for agents, so that what they
+                  start lands in the same project
+  NO_COLOR        no colours, where it is set and not empty
+
+Exit status: the agent's own; 128+n when signal n ended it; never 0 for what
+was stopped; 124 when its time was up; 127 when the program does not exist,
+126 when it cannot be executed; 125 when monoco itself failed; 2 for a usage
+error."
+)]
+pub(crate) struct Args {
+    /// The project's directory, instead of searching upwards for .monoco, then
+    /// for .git (or set MONOCO_PROJECT)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Run(Run),
+    Ps(Ps),
+    Show(Show),
+    Logs(Logs),
+    Wait(Wait),
+    Stop(Stop),
+    Kill(Kill),
+    Suspend(Suspend),
+    Resume(Resume),
+    Rm(Rm),
+    Prune(Prune),
+    Adopt(Adopt),
+    Reconcile(Reconcile),
+    Doctor(Doctor),
+    Completions(Completions),
+}
+
+/// Run an agent as a session that outlives this terminal
+///
+/// In the foreground the agent's output is streamed, and monoco exits with the
+/// agent's code. Ctrl-C stops the session, a second Ctrl-C kills it; a closed
+/// terminal does neither.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  monoco run -d -i FEAT-101 -- claude -p \"write the tests\"
+  monoco run --timeout 15m --name review -- codex exec \"review main\"
+
+Exit status: the agent's own; 128+n when signal n ended it; 124 when its time
+was up; 127 when the program does not exist, 126 when it cannot be executed;
+125 when monoco itself failed.")]
+pub(crate) struct Run {
+    /// Return once the agent runs, and print the session's id
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// The issue the agent works on [default: NEW_TASK]
+    #[arg(short, long, value_name = "ISSUE", value_parser = names::issue)]
+    pub(crate) issue: Option<String>,
+    /// The agent's role [default: Default]
+    #[arg(short, long, value_name = "ROLE", value_parser = names::role)]
+    pub(crate) role: Option<String>,
+    /// A name for the session; no two living sessions share one
+    #[arg(short, long, value_name = "NAME", value_parser = names::name)]
+    pub(crate) name: Option<String>,
+    /// A label; may be given more than once
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<Label>,
+    /// Stop the agent after this time, not counting suspensions (90, 15m, 2h)
+    #[arg(short, long, value_name = "TIME", value_parser = duration::timeout)]
+    pub(crate) timeout: Option<Duration>,
+    /// Remove the record and the log once the session has ended
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Let live what the agent leaves running when it exits
+    #[arg(long)]
+    pub(crate) leave_children: bool,
+    /// Pass standard input to the agent also where it is not done by itself:
+    /// a pipe with --detach, a device (never a terminal)
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// The agent's program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// List the sessions that live (-a: all, newest first)
+///
+/// A session whose owner died is looked at, not guessed at: `running (orphan)`
+/// when its agent still runs, `terminated (lost: …)` when it is gone, `unknown`
+/// when that cannot be told from here.
+#[derive(Debug, Arguments)]
+#[command(visible_aliases = ["ls", "list"], after_help = "\
+Examples:
+  monoco ps -a --status failed --status crashed
+  monoco ps --json | jq -r '.[].id'
+  monoco stop $(monoco ps -q --issue FEAT-101)")]
+pub(crate) struct Ps {
+    /// All sessions, not only those that live
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only the ids
+    #[arg(short, long, conflicts_with_all = ["json", "watch"])]
+    pub(crate) quiet: bool,
+    /// Only sessions of this issue
+    #[arg(short, long, value_name = "ISSUE")]
+    pub(crate) issue: Option<String>,
+    /// Only sessions with this status; may be given more than once
+    #[arg(
+        short,
+        long,
+        value_name = "STATUS",
+        value_enum,
+        hide_possible_values = true,
+        long_help = "Only sessions with this status; may be given more than once: pending, \
+running, suspended, completed, failed, timeout, terminated, crashed, orphan, unknown, corrupt. \
+One that no living session has implies --all"
+    )]
+    pub(crate) status: Vec<StatusFilter>,
+    /// Only sessions in this role
+    #[arg(short, long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// Only sessions with this label; may be given more than once
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<LabelFilter>,
+    /// Go on showing what changes; without a terminal, one line per change
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// A JSON array of records (with --watch: one object per line)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not record the end of sessions that were found lost
+    #[arg(long)]
+    pub(crate) no_reconcile: bool,
+}
+
+/// Show whole records, and whether to believe them
+#[derive(Debug, Arguments)]
+#[command(
+    visible_alias = "inspect",
+    after_help = "\
+Example:
+  monoco show --json 36f675cc | jq '.[0].outcome'"
+)]
+pub(crate) struct Show {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// A JSON array of records
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print what an agent printed
+///
+/// On a terminal, control characters other than colours are made visible.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco logs -f -n 100 36f675cc")]
+pub(crate) struct Logs {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Go on until the session ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
+    /// The bytes as they are, on a terminal too
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Wait until sessions have ended
+///
+/// Prints the exit code of each, and exits with the last that is not 0.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco wait --timeout 1h review && echo done
+
+Exit status: the agent's own; 124 when TIME was up first; 125 when nobody saw
+how a session ended.")]
+pub(crate) struct Wait {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Give up after this time (90, 15m, 2h); the sessions go on
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Ask sessions to end, and kill them when the time is up
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco stop -t 30 36f675cc review")]
+pub(crate) struct Stop {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// How long the agent may take to end by itself
+    #[arg(short, long, value_name = "TIME", default_value = "10", value_parser = duration::parse)]
+    pub(crate) time: Duration,
+}
+
+/// Kill sessions at once, or send their agents another signal
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco kill -s INT 36f675cc
+
+KILL goes to the agent and all its descendants, any other signal to the
+agent's first process.")]
+pub(crate) struct Kill {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// The signal: a name, with or without SIG, or a number
+    #[arg(short, long, value_name = "SIG", default_value = "KILL")]
+    pub(crate) signal: SignalNumber,
+}
+
+/// Freeze sessions: the agent with all its descendants
+#[derive(Debug, Arguments)]
+#[command(
+    visible_alias = "pause",
+    after_help = "\
+Example:
+  monoco suspend $(monoco ps -q)
+
+The clock of a session's timeout stops as well."
+)]
+pub(crate) struct Suspend {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+/// Thaw suspended sessions
+#[derive(Debug, Arguments)]
+#[command(
+    visible_alias = "unpause",
+    after_help = "\
+Example:
+  monoco resume 36f675cc"
+)]
+pub(crate) struct Resume {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+/// Remove ended sessions: their records and their logs
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco rm -f 36f675cc")]
+pub(crate) struct Rm {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Kill the session first if it lives; remove damaged records too
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// Remove all ended sessions, or those that ended long ago
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco prune --older-than 30d --dry-run")]
+pub(crate) struct Prune {
+    /// Only sessions that ended longer ago than this (90, 12h, 7d)
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) older_than: Option<Duration>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Give orphans (agents that outlived their owner) a new owner
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  monoco adopt 36f675cc
+  monoco adopt --all")]
+pub(crate) struct Adopt {
+    /// The session: its id, a unique prefix of it, or its name
+    #[arg(
+        required_unless_present = "all",
+        conflicts_with = "all",
+        value_name = "ID"
+    )]
+    pub(crate) ids: Vec<String>,
+    /// All orphans of the project
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Record the end of sessions that ended without their owner
+///
+/// Only what is certain is recorded. It can be run at any time, any number of
+/// times at once; the commands that list do the same for what they find.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco reconcile --dry-run")]
+pub(crate) struct Reconcile {
+    /// Only say what would be recorded
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Look for what is wrong, and say what to do about it
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Example:
+  monoco doctor --fix
+
+Exit status: 0 when all is well, 1 when something is left to do.")]
+pub(crate) struct Doctor {
+    /// Mend what can be mended without a decision: record lost sessions as
+    /// such, and sweep up what starters that died left
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+/// Print the completions for a shell
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  monoco completions bash > ~/.local/share/bash-completion/completions/monoco
+  monoco completions fish > ~/.config/fish/completions/monoco.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// What `ps --status` can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFilter {
+    Pending,
+    Running,
+    Suspended,
+    Completed,
+    Failed,
+    Timeout,
+    Terminated,
+    Crashed,
+    /// The agent runs, its owner is dead.
+    Orphan,
+    /// It cannot be told from here.
+    Unknown,
+    /// The record cannot be read.
+    Corrupt,
+}
+
+impl StatusFilter {
+    /// The status it asks for, where it is one.
+    pub(crate) fn status(self) -> Option<Status> {
+        match self {
+            Self::Pending => Some(Status::Pending),
+            Self::Running => Some(Status::Running),
+            Self::Suspended => Some(Status::Suspended),
+            Self::Completed => Some(Status::Completed),
+            Self::Failed => Some(Status::Failed),
+            Self::Timeout => Some(Status::Timeout),
+            Self::Terminated => Some(Status::Terminated),
+            Self::Crashed => Some(Status::Crashed),
+            Self::Orphan | Self::Unknown | Self::Corrupt => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_program_is_the_agents() {
+        for line in [
+            "monoco run -d -- agent -d --name x",
+            "monoco run -d agent -d --name x",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).expect("valid");
+            let Verb::Run(run) = args.verb else {
+                panic!("not run")
+            };
+            assert!(run.detach && run.name.is_none());
+            assert_eq!(run.command, ["agent", "-d", "--name", "x"]);
+        }
+        assert!(Args::try_parse_from(["monoco", "run", "--unknown", "--", "x"]).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! One file per verb. A command returns its exit code, or the error that is
+//! printed here.
+
+mod adopt;
+mod completions;
+mod doctor;
+mod each;
+mod kill;
+mod logs;
+mod prune;
+mod ps;
+mod reconcile;
+mod resume;
+mod rm;
+mod run;
+mod show;
+mod stop;
+mod suspend;
+mod wait;
+
+use session_core::{Liveness, Observation};
+
+use crate::args::{Args, Verb};
+use crate::describe;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::{output, project};
+
+/// Does what was asked, and says so if it cannot be done.
+pub(crate) fn execute(args: Args) -> Exit {
+    let project = args.project.as_deref();
+    let result = match args.verb {
+        Verb::Run(run) => {
+            project::open_or_create(project).and_then(|manager| run::run(&manager, run))
+        }
+        Verb::Completions(completions) => completions::completions(&completions),
+        verb => project::open(project).and_then(|manager| match verb {
+            Verb::Ps(args) => ps::ps(&manager, args),
+            Verb::Show(args) => show::show(&manager, &args),
+            Verb::Logs(args) => logs::logs(&manager, &args),
+            Verb::Wait(args) => wait::wait(&manager, &args),
+            Verb::Stop(args) => stop::stop(&manager, &args),
+            Verb::Kill(args) => kill::kill(&manager, &args),
+            Verb::Suspend(args) => suspend::suspend(&manager, &args),
+            Verb::Resume(args) => resume::resume(&manager, &args),
+            Verb::Rm(args) => rm::rm(&manager, &args),
+            Verb::Prune(args) => prune::prune(&manager, &args),
+            Verb::Adopt(args) => adopt::adopt(&manager, &args),
+            Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
+            Verb::Doctor(args) => doctor::doctor(&manager, &args),
+            Verb::Run(_) | Verb::Completions(_) => unreachable!("matched above"),
+        }),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(error) if error.is_reader_gone() => Exit::SUCCESS,
+        Err(error) => {
+            output::failure(&error);
+            Exit::of_error(&error)
+        }
+    }
+}
+
+/// Why nothing can be done to a session that is not its owner's to do.
+fn refusal(seen: &Observation, so: &'static str) -> CliError {
+    let id = seen.session.id.clone();
+    match &seen.liveness {
+        Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned => CliError::Ended {
+            id,
+            status: seen.shown().status(),
+            so,
+        },
+        Liveness::Orphan => CliError::Orphan(id),
+        Liveness::Unclaimed => CliError::NotStarted(id),
+        Liveness::Owned | Liveness::Unverified | Liveness::Unknown(_) => CliError::HandsOff {
+            id,
+            why: describe::liveness(&seen.liveness),
+        },
+    }
+}

@@ -1,0 +1,213 @@
+//! What is true of a session, in words.
+
+use std::path::Path;
+
+use session_core::process::Unknowable;
+use session_core::{
+    Damaged, Liveness, LostCause, Observation, Outcome, Session, Status, WaitStatus,
+};
+
+use crate::args::signal_name;
+use crate::output::ago;
+use crate::output::table::Style;
+
+/// The status for a table: `running (orphan)`, `failed (exit 7)`.
+pub(crate) fn status(seen: &Observation) -> String {
+    let word = seen.session.status();
+    match &seen.liveness {
+        Liveness::Owned | Liveness::Unclaimed => word.to_string(),
+        Liveness::Orphan => format!("{word} (orphan)"),
+        Liveness::Unverified => format!("{word} (unverified)"),
+        Liveness::Unknown(why) => format!("unknown ({})", short_reason(why)),
+        Liveness::Ended => ended(&seen.session),
+        Liveness::Lost(_) | Liveness::Abandoned => ended(&seen.shown()),
+    }
+}
+
+/// How a session ended, for a table.
+pub(crate) fn ended(session: &Session) -> String {
+    let status = session.status();
+    match session.outcome().and_then(detail) {
+        Some(detail) => format!("{status} ({detail})"),
+        None => status.to_string(),
+    }
+}
+
+/// What the status alone does not say.
+fn detail(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Exited { code: 0 } => None,
+        Outcome::Exited { code } => Some(format!("exit {code}")),
+        Outcome::Signaled { signal, .. } => Some(signal_words(*signal)),
+        Outcome::TimedOut { .. } => None,
+        Outcome::Stopped { by, .. } => Some(format!("by {by}")),
+        Outcome::SpawnFailed { .. } => Some("not started".to_owned()),
+        Outcome::Lost { cause } => Some(format!("lost: {}", cause_words(*cause))),
+    }
+}
+
+/// The outcome in a sentence.
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exited { code } => format!("exited with code {code}"),
+        Outcome::Signaled {
+            signal,
+            core_dumped,
+        } => {
+            format!(
+                "killed by {}{}",
+                signal_words(*signal),
+                core_words(*core_dumped)
+            )
+        }
+        Outcome::TimedOut {
+            after_seconds,
+            wait_status,
+        } => {
+            let after = ago::length(std::time::Duration::from_secs(*after_seconds));
+            format!("its time was up after {after}{}", then(*wait_status))
+        }
+        Outcome::Stopped { by, wait_status } => format!("stopped by {by}{}", then(*wait_status)),
+        Outcome::SpawnFailed { error } => format!("never started: {error}"),
+        Outcome::Lost {
+            cause: LostCause::Reboot,
+        } => "lost: the machine was started anew, and nobody saw how the agent ended".to_owned(),
+        Outcome::Lost {
+            cause: LostCause::OwnerDied,
+        } => "lost: its owner died, and nobody saw how the agent ended".to_owned(),
+    }
+}
+
+/// How the agent's process ended after it was asked to.
+fn then(wait_status: Option<WaitStatus>) -> String {
+    match wait_status {
+        Some(WaitStatus::Exited { code }) => format!("; the agent exited with code {code}"),
+        Some(WaitStatus::Signaled {
+            signal,
+            core_dumped,
+        }) => {
+            let signal = signal_words(signal);
+            format!(
+                "; the agent was killed by {signal}{}",
+                core_words(core_dumped)
+            )
+        }
+        None => String::new(),
+    }
+}
+
+fn signal_words(signal: i32) -> String {
+    match signal_name(signal) {
+        Some(name) => format!("signal {signal}, {name}"),
+        None => format!("signal {signal}"),
+    }
+}
+
+fn core_words(core_dumped: bool) -> &'static str {
+    if core_dumped { ", core dumped" } else { "" }
+}
+
+fn cause_words(cause: LostCause) -> &'static str {
+    match cause {
+        LostCause::Reboot => "reboot",
+        LostCause::OwnerDied => "owner died",
+    }
+}
+
+fn short_reason(why: &Unknowable) -> &'static str {
+    match why {
+        Unknowable::OtherHost(_) => "other host",
+        Unknowable::OtherPidNamespace(_) => "other pid namespace",
+        Unknowable::Hidden(_) => "not visible from here",
+    }
+}
+
+/// Whether to believe the record, in a sentence.
+pub(crate) fn liveness(liveness: &Liveness) -> String {
+    match liveness {
+        Liveness::Ended => "ended; the record is final".to_owned(),
+        Liveness::Owned => "its owner lives; the record is true".to_owned(),
+        Liveness::Unclaimed => "recorded, but nobody has begun to start it".to_owned(),
+        Liveness::Abandoned => "whoever was starting it died before its agent ran".to_owned(),
+        Liveness::Orphan => {
+            "its owner is dead, its agent still runs (`monoco adopt` gives it a new owner)"
+                .to_owned()
+        }
+        Liveness::Unverified => {
+            "another program recorded it; some process has its pid, which may be any".to_owned()
+        }
+        Liveness::Lost(_) => "its owner is dead, and so is its agent".to_owned(),
+        Liveness::Unknown(why) => format!("unknown: {why}"),
+    }
+}
+
+/// How the status stands out.
+pub(crate) fn style(seen: &Observation) -> Style {
+    match (&seen.liveness, seen.status()) {
+        (Liveness::Orphan | Liveness::Unverified | Liveness::Unknown(_), _) | (_, None) => {
+            Style::Yellow
+        }
+        (_, Some(Status::Running)) => Style::Green,
+        (_, Some(Status::Suspended | Status::Terminated | Status::Timeout)) => Style::Yellow,
+        (_, Some(Status::Failed | Status::Crashed)) => Style::Red,
+        (_, Some(Status::Completed)) => Style::Dim,
+        (_, Some(Status::Pending)) => Style::Plain,
+    }
+}
+
+/// A record that cannot be read, in a sentence.
+pub(crate) fn damage(damaged: &Damaged) -> String {
+    format!(
+        "the record {} is damaged: {}",
+        damaged.path.display(),
+        damaged.damage
+    )
+}
+
+/// What stands for the id of a record that cannot be read.
+pub(crate) fn damaged_name(damaged: &Damaged) -> String {
+    match &damaged.id {
+        Some(id) => id.to_string(),
+        None => damaged
+            .path
+            .file_name()
+            .map(Path::new)
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+    }
+}
+
+/// An argument vector as one would type it.
+pub(crate) fn command(argv: &[String]) -> String {
+    let quoted: Vec<_> = argv.iter().map(|argument| quote(argument)).collect();
+    quoted.join(" ")
+}
+
+fn quote(argument: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./=:,@%+".contains(&b) || b >= 0x80;
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let argv = ["claude", "-p", "it's done", "", "--x=y"].map(str::to_owned);
+        assert_eq!(command(&argv), r"claude -p 'it'\''s done' '' --x=y");
+        assert_eq!(command(&[]), "");
+    }
+
+    #[test]
+    fn signals_have_their_names() {
+        let killed = Outcome::Signaled {
+            signal: 9,
+            core_dumped: false,
+        };
+        assert_eq!(detail(&killed).as_deref(), Some("signal 9, KILL"));
+        assert_eq!(outcome(&killed), "killed by signal 9, KILL");
+    }
+}

@@ -1,0 +1,203 @@
+//! What can go wrong in a command. Each error says what was attempted; the chain
+//! of its sources is printed at the edge, each link once.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use session_core::{
+    ClaimError, ControlError, LookError, RemoveError, RuntimeError, SessionId, StoreError,
+};
+use session_worker::LaunchError;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// No `.monoco` from here upwards.
+    #[error("no monoco project in {} or above it; `monoco run` makes one", .0.display())]
+    NoProject(PathBuf),
+    /// The project that was named cannot be used.
+    #[error("cannot use the project {}", path.display())]
+    Project { path: PathBuf, source: io::Error },
+    /// The working directory vanished.
+    #[error("cannot tell the working directory (it may have been removed); go to another one")]
+    WorkingDirectory(#[source] io::Error),
+    /// There is no such session.
+    #[error("no such session: `{0}` (`monoco ps -a` lists all)")]
+    NoSuchSession(String),
+    /// A record that nobody asked to remove cannot be read.
+    #[error("the record {} is damaged: {damage}; `monoco rm -f {id}` removes it", path.display())]
+    DamagedRecord {
+        id: SessionId,
+        path: PathBuf,
+        damage: session_core::Damage,
+    },
+    /// It could not be looked at.
+    #[error(transparent)]
+    Look(LookError),
+    /// The project cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It could not be taken or written.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The owner did not do it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// It could not be driven.
+    #[error(transparent)]
+    Runtime(RuntimeError),
+    /// It could not be removed.
+    #[error(transparent)]
+    Remove(RemoveError),
+    /// It could not be started or adopted.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// It lives, and nobody said to kill it.
+    #[error("session {id} is {what}; `monoco stop {id}` stops it, or use -f to kill and remove it")]
+    Living { id: SessionId, what: String },
+    /// Its owner still ends what the agent left running.
+    #[error(
+        "session {0} has ended, but its owner still ends what its agent left running; try again"
+    )]
+    Ending(SessionId),
+    /// There is nothing to act on any more.
+    #[error("session {id} has ended ({status}){so}")]
+    Ended {
+        id: SessionId,
+        status: session_core::Status,
+        so: &'static str,
+    },
+    /// Its agent runs, but nobody who could do it owns it.
+    #[error("session {0} has lost its owner; `monoco adopt {0}` gives it a new one")]
+    Orphan(SessionId),
+    /// It was recorded, but nobody has begun to start it.
+    #[error("session {0} has not been started")]
+    NotStarted(SessionId),
+    /// Nothing is known that would allow to touch it.
+    #[error("session {id} cannot be told from here: {why}")]
+    HandsOff { id: SessionId, why: String },
+    /// The orphan could not be signalled.
+    #[error(transparent)]
+    Signal(#[from] session_core::process::SignalError),
+    /// Time was up before a session ended.
+    #[error("session {id} has not ended within {after}; it goes on")]
+    TimedOut { id: SessionId, after: String },
+    /// The owner of the session in the foreground died.
+    #[error(
+        "the supervisor of session {id} died; its agent may still run: `monoco ps` tells, \
+         `monoco adopt {id}` gives it a new owner"
+    )]
+    SupervisorDied { id: SessionId },
+    /// The system refused.
+    #[error("cannot {attempt}")]
+    Io { attempt: String, source: io::Error },
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    /// For `map_err`: what was attempted, with the system's reason.
+    pub(crate) fn io(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let attempt = attempt.into();
+        move |source| Self::Io { attempt, source }
+    }
+
+    /// Whether the reader of our output has gone, which is no failure.
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether the system let us look, but not write: a project that is only read.
+    pub(crate) fn is_read_only(error: &(dyn Error + 'static)) -> bool {
+        let mut link = Some(error);
+        while let Some(error) = link {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+                if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
+                    return true;
+                }
+            }
+            link = error.source();
+        }
+        false
+    }
+}
+
+impl From<LookError> for CliError {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::NotFound(text) => Self::NoSuchSession(text),
+            LookError::Store(error) => Self::Store(error),
+            error => Self::Look(error),
+        }
+    }
+}
+
+impl From<RuntimeError> for CliError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Look(error) => error.into(),
+            error => Self::Runtime(error),
+        }
+    }
+}
+
+impl From<RemoveError> for CliError {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::Look(error) => error.into(),
+            error => Self::Remove(error),
+        }
+    }
+}
+
+/// The error with its sources, each link once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let link = error.to_string();
+        if !last.ends_with(&link) {
+            text.push_str(": ");
+            text.push_str(&link);
+        }
+        last = link;
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_link_once() {
+        let source = io::Error::from_raw_os_error(2);
+        let error = CliError::Store(StoreError::Io {
+            attempt: "open",
+            path: "/p".into(),
+            source,
+        });
+        assert_eq!(
+            chain(&error),
+            "cannot open /p: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn a_read_only_project_is_recognised_behind_wrappers() {
+        let refused = |errno| {
+            CliError::Claim(ClaimError::Store(StoreError::Io {
+                attempt: "create",
+                path: "/p".into(),
+                source: io::Error::from_raw_os_error(errno),
+            }))
+        };
+        assert!(CliError::is_read_only(&refused(30)) && CliError::is_read_only(&refused(13)));
+        assert!(!CliError::is_read_only(&refused(28)));
+    }
+}
