@@ -4,9 +4,11 @@
 //! that overflowed, directories that were replaced, a system without
 //! notifications) it says so, and everything must be read again.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,9 @@ pub enum Change {
 pub struct Feed {
     inotify: Option<OwnedFd>,
     base: PathBuf,
+    /// The watch on `base`, which tells when a folder in it is replaced: one that
+    /// somebody still has open does not tell its own removal.
+    base_watch: Option<i32>,
     folders: [PathBuf; 2],
     watched: bool,
 }
@@ -44,6 +49,7 @@ impl Feed {
         let mut feed = Self {
             inotify: inotify::init(flags).ok(),
             base: store.base_path(),
+            base_watch: None,
             folders: [store.sessions_path(), store.runs_path()],
             watched: false,
         };
@@ -90,8 +96,7 @@ impl Feed {
 
     fn watch(&mut self) {
         let Some(inotify) = &self.inotify else { return };
-        let events = WatchFlags::CREATE
-            | WatchFlags::CLOSE_WRITE
+        let replaced = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
             | WatchFlags::DELETE
@@ -99,16 +104,17 @@ impl Feed {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
-        // The folders are not told when what holds them is moved away.
-        let replaced = WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR
-            | WatchFlags::DONT_FOLLOW;
-        self.watched = self
-            .folders
-            .iter()
-            .all(|folder| inotify::add_watch(inotify, folder, events).is_ok())
-            && inotify::add_watch(inotify, &self.base, replaced).is_ok();
+        self.base_watch = inotify::add_watch(inotify, &self.base, replaced).ok();
+        let watch =
+            |folder| inotify::add_watch(inotify, folder, replaced | WatchFlags::CLOSE_WRITE);
+        self.watched =
+            self.base_watch.is_some() && self.folders.iter().all(|folder| watch(folder).is_ok());
+    }
+
+    /// Whether a name in `.monoco` is one of the folders that are watched.
+    fn is_folder(&self, name: &[u8]) -> bool {
+        let mut names = self.folders.iter().filter_map(|folder| folder.file_name());
+        names.any(|folder| folder.as_bytes() == name)
     }
 
     fn drain(&mut self) -> io::Result<Vec<Change>> {
@@ -125,14 +131,17 @@ impl Feed {
                 Err(error) => return Err(error.into()),
                 Ok(event) => {
                     let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
-                    replaced |= event.events().intersects(gone);
-                    if event.events().intersects(gone | ReadFlags::QUEUE_OVERFLOW) {
+                    let name = event.file_name().map(CStr::to_bytes);
+                    let in_base = Some(event.wd()) == self.base_watch;
+                    let is_gone = event.events().intersects(gone)
+                        || in_base && name.is_some_and(|name| self.is_folder(name));
+                    replaced |= is_gone;
+                    if is_gone || event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                         Some(Change::Rescan)
+                    } else if in_base {
+                        None
                     } else {
-                        event
-                            .file_name()
-                            .and_then(|name| session_of(name.to_bytes()))
-                            .map(Change::Session)
+                        name.and_then(session_of).map(Change::Session)
                     }
                 }
             };

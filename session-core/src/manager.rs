@@ -3,23 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-
 use crate::claim::{Claim, ClaimError};
 use crate::control::{Control, ControlError};
 use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
+use crate::listing::{self, Damaged, Listing};
 use crate::observe::{Liveness, Observation, Observer};
 use crate::reconcile::{self, Report};
 use crate::runtime::RuntimeSession;
 use crate::session::NewSession;
 use crate::storage::Durability;
-use crate::store::{Damage, RecordReader, Store, StoreError};
-
-/// From how many records on a listing reads with more than one thread.
-const PARALLEL_FROM: usize = 512;
+use crate::store::{Damage, Store, StoreError};
 
 /// The sessions of one project.
 ///
@@ -41,39 +36,6 @@ const PARALLEL_FROM: usize = 512;
 #[derive(Debug, Clone)]
 pub struct SessionManager {
     project: PathBuf,
-}
-
-/// What a listing found.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// The sessions, in no order.
-    pub sessions: Vec<Observation>,
-    /// The records that cannot be read. They are left as they are.
-    pub damaged: Vec<Damaged>,
-}
-
-/// A record that cannot be read.
-#[derive(Debug)]
-pub struct Damaged {
-    /// The id, where the file's name is one.
-    pub id: Option<SessionId>,
-    /// The file.
-    pub path: PathBuf,
-    /// Why it cannot be read.
-    pub damage: Damage,
-}
-
-/// `{"id":…,"status":"corrupt","path":…,"error":…}`: a listing shows what it
-/// cannot read beside what it can.
-impl Serialize for Damaged {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("id", &self.id)?;
-        map.serialize_entry("status", "corrupt")?;
-        map.serialize_entry("path", &self.path.to_string_lossy())?;
-        map.serialize_entry("error", &self.damage.to_string())?;
-        map.end()
-    }
 }
 
 /// A session could not be looked at.
@@ -239,16 +201,29 @@ impl SessionManager {
     /// # Errors
     /// When the project cannot be used. A damaged record is no error: it is listed.
     pub fn list(&self) -> Result<Listing, StoreError> {
+        self.list_with(|seen| seen)
+    }
+
+    /// As [`list`](Self::list), keeping of each session only what `each` makes of
+    /// it. It is called on all cores at once, so that what it does costs no extra
+    /// pass over a hundred thousand sessions.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn list_with<T: Send>(
+        &self,
+        each: impl Fn(Observation) -> T + Sync,
+    ) -> Result<Listing<T>, StoreError> {
         let store = self.store()?;
         let (ids, strange) = store.record_names()?;
-        let mut listing = look_at_all(store, &ids)?;
-        listing
-            .damaged
-            .extend(strange.into_iter().map(|name| Damaged {
-                id: None,
-                path: self.project.join(".monoco/sessions").join(name),
-                damage: Damage::Name,
-            }));
+        let folder = store.sessions_path();
+        let mut listing = listing::look_at_all(store, &ids, &each)?;
+        let unnamed = |name| Damaged {
+            id: None,
+            path: folder.join(name),
+            damage: Damage::Name,
+        };
+        listing.damaged.extend(strange.into_iter().map(unnamed));
         Ok(listing)
     }
 
@@ -259,9 +234,21 @@ impl SessionManager {
     /// # Errors
     /// When the project cannot be used.
     pub fn living(&self) -> Result<Listing, StoreError> {
+        self.living_with(|seen| seen)
+    }
+
+    /// As [`living`](Self::living), keeping of each session only what `each` makes
+    /// of it.
+    ///
+    /// # Errors
+    /// As [`living`](Self::living).
+    pub fn living_with<T: Send>(
+        &self,
+        each: impl Fn(Observation) -> T + Sync,
+    ) -> Result<Listing<T>, StoreError> {
         let store = self.store()?;
         let ids = store.running_ids()?;
-        look_at_all(store, &ids)
+        listing::look_at_all(store, &ids, &each)
     }
 
     /// Looks at every session of one issue.
@@ -448,65 +435,4 @@ impl SessionManager {
     fn observer(&self) -> Result<Observer, StoreError> {
         Ok(Observer::new(self.store()?))
     }
-}
-
-/// Looks at many sessions, with both hands where there are many.
-fn look_at_all(store: Store, ids: &[SessionId]) -> Result<Listing, StoreError> {
-    let threads = match ids.len() {
-        ..PARALLEL_FROM => 1,
-        _ => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(8),
-    };
-    if threads == 1 {
-        return Ok(look_at(&Observer::new(store), ids));
-    }
-    let project = store.project().to_owned();
-    let share = ids.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let work = |ids| {
-            let project = &project;
-            move || Store::open(project).map(|store| look_at(&Observer::new(store), ids))
-        };
-        let hands: Vec<_> = ids
-            .chunks(share)
-            .map(|ids| scope.spawn(work(ids)))
-            .collect();
-        let mut all = Listing::default();
-        for hand in hands {
-            let part = hand.join().expect("looking at sessions does not panic")?;
-            all.sessions.extend(part.sessions);
-            all.damaged.extend(part.damaged);
-        }
-        Ok(all)
-    })
-}
-
-fn look_at(observer: &Observer, ids: &[SessionId]) -> Listing {
-    let mut listing = Listing::default();
-    let Ok(sessions) = observer.store().sessions() else {
-        return listing;
-    };
-    let mut reader = RecordReader::new(sessions);
-    for id in ids {
-        let seen = match reader.read(id) {
-            Ok(Some(session)) => observer.judge(session),
-            Ok(None) => Ok(None),
-            Err(damage) => Err(damage),
-        };
-        match seen {
-            Ok(Some(observation)) => listing.sessions.push(observation),
-            // Removed since its name was read.
-            Ok(None) => {}
-            Err(damage) => {
-                let path = observer.store().record_path(id);
-                listing.damaged.push(Damaged {
-                    id: Some(id.clone()),
-                    path,
-                    damage,
-                });
-            }
-        }
-    }
-    listing
 }

@@ -322,7 +322,8 @@ pub struct NewSession {
     pub labels: BTreeMap<String, String>,
     /// The session whose agent starts this one.
     pub parent_id: Option<SessionId>,
-    /// How long the agent may run, not counting the time it is suspended.
+    /// How long the agent may run, not counting the time it is suspended; rounded
+    /// up to whole seconds.
     pub timeout: Option<Duration>,
 }
 
@@ -352,13 +353,19 @@ impl NewSession {
             name: self.name,
             labels: self.labels,
             parent_id: self.parent_id,
-            timeout: self.timeout,
+            timeout: self.timeout.map(in_whole_seconds),
             suspended_for: Duration::ZERO,
             schema: Some(crate::record::SCHEMA),
             state: State::Pending,
             unknown_fields: UnknownFields::default(),
         }
     }
+}
+
+/// As a record holds it: rounded up, for a timeout of less than a second is not none.
+fn in_whole_seconds(timeout: Duration) -> Duration {
+    let part = u64::from(timeout.subsec_nanos() > 0);
+    Duration::from_secs(timeout.as_secs().saturating_add(part))
 }
 
 #[cfg(test)]

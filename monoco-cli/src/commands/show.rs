@@ -34,7 +34,9 @@ pub(super) fn show(manager: &SessionManager, args: &Show) -> Result<Exit, CliErr
             .iter()
             .map(Element::Seen)
             .chain(damaged.iter().map(Element::Damaged));
-        json::write_array(&mut out, elements, Terminal::of_stdout().is_some())
+        let terminal = Terminal::of_stdout().is_some();
+        let elements = elements.map(|element| json::to_text(&element, terminal));
+        json::write_array(&mut out, elements)
     } else {
         let mut between = "";
         seen.iter().try_for_each(|seen| {

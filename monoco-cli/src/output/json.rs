@@ -4,6 +4,7 @@
 //! in between: a listing costs what its records cost.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
@@ -53,22 +54,32 @@ struct Removed<'a> {
     status: &'static str,
 }
 
-/// Writes an array, one element per line.
-pub(crate) fn write_array<'a>(
+/// Writes an array of elements, one per line.
+pub(crate) fn write_array(
     out: &mut impl Write,
-    elements: impl Iterator<Item = Element<'a>>,
-    terminal: bool,
+    elements: impl Iterator<Item = Box<[u8]>>,
 ) -> io::Result<()> {
     out.write_all(b"[")?;
     let mut between: &[u8] = b"\n";
     let mut any = false;
     for element in elements {
         out.write_all(between)?;
-        write_element(out, &element, terminal)?;
+        out.write_all(&element)?;
         between = b",\n";
         any = true;
     }
     out.write_all(if any { b"\n]\n" } else { b"]\n" })
+}
+
+/// An element as text; see [`write_element`].
+pub(crate) fn to_text(element: &Element<'_>, terminal: bool) -> Box<[u8]> {
+    // A hundred thousand of them are kept at once: each as small as it can be.
+    thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        write_element(scratch, element, terminal).expect("writing to memory does not fail");
+        scratch.as_slice().into()
+    })
 }
 
 /// Writes one element. What JSON leaves as it is, but a terminal obeys (DEL and
@@ -112,7 +123,8 @@ mod tests {
     fn render(liveness: Liveness, terminal: bool) -> String {
         let seen = seen(liveness);
         let mut out = Vec::new();
-        write_array(&mut out, [Element::Seen(&seen)].into_iter(), terminal).expect("a vector");
+        let element = to_text(&Element::Seen(&seen), terminal);
+        write_array(&mut out, [element].into_iter()).expect("a vector");
         String::from_utf8(out).expect("JSON is text")
     }
 
@@ -155,7 +167,7 @@ mod tests {
     #[test]
     fn nothing_is_an_empty_array() {
         let mut out = Vec::new();
-        write_array(&mut out, std::iter::empty(), false).expect("a vector");
+        write_array(&mut out, std::iter::empty()).expect("a vector");
         assert_eq!(out, b"[]\n");
     }
 }

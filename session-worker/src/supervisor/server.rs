@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::{MAX_REQUEST_LEN, Reply, Request, socket_address};
 use session_core::{CONTROL_SOCKET, Session};
 
@@ -37,10 +37,17 @@ pub(super) struct Server {
 struct Conversation {
     ticket: Ticket,
     stream: UnixStream,
-    incoming: Vec<u8>,
-    outgoing: Vec<u8>,
-    /// When its client has been waited for long enough; `None` while it waits for us.
-    expires: Option<Instant>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The client says what it wants, and has until then to do so.
+    Asking { line: Vec<u8>, until: Instant },
+    /// The client waits for us.
+    Waiting,
+    /// The client is taking its answer, and has until then to do so.
+    Answering { rest: Vec<u8>, until: Instant },
 }
 
 impl Server {
@@ -78,25 +85,22 @@ impl Server {
             .accept_again
             .is_none()
             .then(|| (self.listener.as_fd(), PollFlags::IN));
+        let flags = |conversation: &Conversation| match conversation.phase {
+            Phase::Asking { .. } => PollFlags::IN,
+            // Only that it goes (HUP, which is always told) is of interest.
+            Phase::Waiting => PollFlags::empty(),
+            Phase::Answering { .. } => PollFlags::OUT,
+        };
+        let conversations = self.conversations.iter();
         listener
             .into_iter()
-            .chain(self.conversations.iter().map(|conversation| {
-                let flags = if conversation.outgoing.is_empty() {
-                    PollFlags::IN
-                } else {
-                    PollFlags::OUT
-                };
-                (conversation.stream.as_fd(), flags)
-            }))
+            .chain(conversations.map(move |known| (known.stream.as_fd(), flags(known))))
     }
 
     /// When something has to be done even if nobody speaks.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.conversations
-            .iter()
-            .filter_map(|conversation| conversation.expires)
-            .chain(self.accept_again)
-            .min()
+        let expiries = self.conversations.iter().filter_map(Conversation::expires);
+        expiries.chain(self.accept_again).min()
     }
 
     /// Listens to everybody who has something to say; returns what they want.
@@ -129,25 +133,25 @@ impl Server {
     /// Gives what is still to be said a last chance, before the process ends.
     pub(super) fn flush(&mut self) {
         for conversation in &mut self.conversations {
-            if !conversation.outgoing.is_empty() {
+            if let Phase::Answering { rest, .. } = &conversation.phase {
                 // A client that does not listen now finds the record.
                 let _ = conversation.stream.set_nonblocking(false);
                 let _ = conversation.stream.set_write_timeout(Some(PATIENCE / 5));
-                let _ = conversation.stream.write_all(&conversation.outgoing);
+                let _ = conversation.stream.write_all(rest);
             }
         }
     }
 
     fn reply(&mut self, ticket: Ticket, reply: &Reply) {
         // A client that has gone gets no answer; the record has it.
-        if let Some(conversation) = self
+        let known = self
             .conversations
-            .iter_mut()
-            .find(|known| known.ticket == ticket)
+            .iter()
+            .position(|known| known.ticket == ticket);
+        if let Some(index) = known
+            && let Turn::Over = self.conversations[index].answer(reply)
         {
-            conversation.outgoing = reply.to_line();
-            conversation.expires = Some(Instant::now() + PATIENCE);
-            conversation.write();
+            self.conversations.remove(index);
         }
     }
 
@@ -183,9 +187,10 @@ impl Server {
         self.conversations.push_back(Conversation {
             ticket: Ticket(self.next_ticket),
             stream,
-            incoming: Vec::new(),
-            outgoing: Vec::new(),
-            expires: Some(now + PATIENCE),
+            phase: Phase::Asking {
+                line: Vec::new(),
+                until: now + PATIENCE,
+            },
         });
     }
 }
@@ -198,64 +203,98 @@ enum Turn {
 
 impl Conversation {
     fn turn(&mut self, now: Instant) -> Turn {
-        if !self.outgoing.is_empty() {
-            self.write();
+        // Whoever gave up waiting must not get what it asked for later.
+        if self.client_is_gone() || self.expires().is_some_and(|until| until <= now) {
+            return Turn::Over;
         }
-        match self.read() {
-            // More than one request in a conversation is not in the protocol.
-            Ok(true) if self.expires.is_none() => Turn::Over,
-            Ok(true) => self.understand(),
-            Ok(false) if self.expires.is_some_and(|expires| expires <= now) => Turn::Over,
-            Ok(false) => Turn::Goes,
-            Err(_) => Turn::Over,
+        match &mut self.phase {
+            Phase::Asking { line, .. } => match read_line(&mut self.stream, line) {
+                Ok(true) => self.understand(),
+                Ok(false) => Turn::Goes,
+                Err(_) => Turn::Over,
+            },
+            Phase::Waiting => Turn::Goes,
+            Phase::Answering { .. } => self.write(),
         }
     }
 
-    /// Reads what is there; tells whether the line is whole.
-    fn read(&mut self) -> io::Result<bool> {
-        let mut chunk = [0; 4096];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => {
-                    self.incoming.extend_from_slice(&chunk[..n]);
-                    if chunk[..n].contains(&b'\n') {
-                        return Ok(true);
-                    }
-                    if self.incoming.len() > MAX_REQUEST_LEN {
-                        return Err(io::ErrorKind::InvalidData.into());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    fn expires(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Asking { until, .. } | Phase::Answering { until, .. } => Some(until),
+            Phase::Waiting => None,
         }
+    }
+
+    /// Whether the client has closed its end: not only for writing, as one may
+    /// that has nothing more to say.
+    fn client_is_gone(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(
+            self.stream.as_fd(),
+            PollFlags::empty(),
+        )];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let polled = rustix::event::poll(&mut fds, Some(&now));
+        polled.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     fn understand(&mut self) -> Turn {
-        match serde_json::from_slice(&self.incoming) {
-            Ok(request) => {
-                self.incoming = Vec::new();
-                self.expires = None;
-                Turn::Asks(request)
-            }
-            Err(error) => {
-                self.outgoing =
-                    Reply::refused(format!("this request cannot be read: {error}")).to_line();
-                self.incoming = Vec::new();
-                self.write();
-                Turn::Goes
-            }
+        let Phase::Asking { line, .. } = std::mem::replace(&mut self.phase, Phase::Waiting) else {
+            return Turn::Goes;
+        };
+        match serde_json::from_slice(&line) {
+            Ok(request) => Turn::Asks(request),
+            Err(error) => self.answer(&Reply::refused(format!(
+                "this request cannot be read: {error}"
+            ))),
         }
     }
 
-    fn write(&mut self) {
-        match self.stream.write(&self.outgoing) {
-            Ok(n) => drop(self.outgoing.drain(..n)),
+    fn answer(&mut self, reply: &Reply) -> Turn {
+        self.phase = Phase::Answering {
+            rest: reply.to_line(),
+            until: Instant::now() + PATIENCE,
+        };
+        self.write()
+    }
+
+    fn write(&mut self) -> Turn {
+        let Phase::Answering { rest, .. } = &mut self.phase else {
+            return Turn::Goes;
+        };
+        match self.stream.write(rest) {
+            Ok(n) => drop(rest.drain(..n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // It has gone; the next read says so.
-            Err(_) => self.outgoing.clear(),
+            Err(_) => return Turn::Over,
+        }
+        if rest.is_empty() {
+            Turn::Over
+        } else {
+            Turn::Goes
+        }
+    }
+}
+
+/// Reads what is there; tells whether the line is whole.
+fn read_line(stream: &mut UnixStream, line: &mut Vec<u8>) -> io::Result<bool> {
+    let mut chunk = [0; 4096];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                line.extend_from_slice(&chunk[..n]);
+                if chunk[..n].contains(&b'\n') {
+                    return Ok(true);
+                }
+                if line.len() > MAX_REQUEST_LEN {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

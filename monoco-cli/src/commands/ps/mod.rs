@@ -1,5 +1,6 @@
 //! `monoco ps`: the sessions that live, or all there ever were.
 
+mod elements;
 mod filter;
 mod ids;
 mod rows;
@@ -16,7 +17,6 @@ use crate::args::Ps;
 use crate::describe;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::json::{self, Element};
 use crate::output::{self, Terminal};
 
 pub(super) fn ps(manager: &SessionManager, args: Ps) -> Result<Exit, CliError> {
@@ -24,9 +24,14 @@ pub(super) fn ps(manager: &SessionManager, args: Ps) -> Result<Exit, CliError> {
     if args.watch {
         return watch::watch(manager, &filter, args.json, !args.no_reconcile);
     }
-    let mut listing = look(manager, &filter)?;
-    sort(&mut listing);
-    print(&listing, &filter, &args)?;
+    let listing = if args.json {
+        elements::print(manager, &filter)?
+    } else {
+        let mut listing = look(manager, &filter)?;
+        sort(&mut listing);
+        print(&listing, &filter, &args)?;
+        listing
+    };
     for damaged in &listing.damaged {
         output::words(&describe::damage(damaged));
     }
@@ -69,12 +74,7 @@ fn print(listing: &Listing, filter: &Filter, args: &Ps) -> Result<(), CliError> 
     let sessions = listing.sessions.iter().filter(|seen| filter.matches(seen));
     let damaged = listing.damaged.iter().filter(|_| filter.shows_damaged());
     let mut out = output::stdout();
-    let written = if args.json {
-        let elements = sessions
-            .map(Element::Seen)
-            .chain(damaged.map(Element::Damaged));
-        json::write_array(&mut out, elements, terminal.is_some())
-    } else if args.quiet {
+    let written = if args.quiet {
         let ids = sessions
             .map(|seen| &seen.session.id)
             .chain(damaged.filter_map(|damaged| damaged.id.as_ref()));

@@ -1,0 +1,124 @@
+//! Many sessions at once, read with all cores where there are many.
+
+use std::path::PathBuf;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::id::SessionId;
+use crate::observe::{Observation, Observer};
+use crate::store::{Damage, RecordReader, Store, StoreError};
+
+/// From how many records on a listing reads with more than one thread.
+const PARALLEL_FROM: usize = 512;
+
+/// What a listing found.
+#[derive(Debug)]
+pub struct Listing<T = Observation> {
+    /// The sessions, or what was made of them, in no order.
+    pub sessions: Vec<T>,
+    /// The records that cannot be read. They are left as they are.
+    pub damaged: Vec<Damaged>,
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self {
+            sessions: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The id, where the file's name is one.
+    pub id: Option<SessionId>,
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be read.
+    pub damage: Damage,
+}
+
+/// `{"id":…,"status":"corrupt","path":…,"error":…}`: a listing shows what it
+/// cannot read beside what it can.
+impl Serialize for Damaged {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("status", "corrupt")?;
+        map.serialize_entry("path", &self.path.to_string_lossy())?;
+        map.serialize_entry("error", &self.damage.to_string())?;
+        map.end()
+    }
+}
+
+/// Looks at many sessions, with both hands where there are many.
+pub(crate) fn look_at_all<T: Send>(
+    store: Store,
+    ids: &[SessionId],
+    each: &(impl Fn(Observation) -> T + Sync),
+) -> Result<Listing<T>, StoreError> {
+    let threads = match ids.len() {
+        ..PARALLEL_FROM => 1,
+        _ => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8),
+    };
+    if threads == 1 {
+        return Ok(look_at(&Observer::new(store), ids, each));
+    }
+    let project = store.project().to_owned();
+    let share = ids.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let work = |ids| {
+            let project = &project;
+            move || Store::open(project).map(|store| look_at(&Observer::new(store), ids, each))
+        };
+        let hands: Vec<_> = ids
+            .chunks(share)
+            .map(|ids| scope.spawn(work(ids)))
+            .collect();
+        let mut all = Listing::default();
+        for hand in hands {
+            let part = hand.join().expect("looking at sessions does not panic")?;
+            all.sessions.extend(part.sessions);
+            all.damaged.extend(part.damaged);
+        }
+        Ok(all)
+    })
+}
+
+fn look_at<T>(
+    observer: &Observer,
+    ids: &[SessionId],
+    each: &impl Fn(Observation) -> T,
+) -> Listing<T> {
+    let mut listing = Listing::default();
+    let Ok(sessions) = observer.store().sessions() else {
+        return listing;
+    };
+    let mut reader = RecordReader::new(sessions);
+    for id in ids {
+        let seen = match reader.read(id) {
+            Ok(Some(session)) => observer.judge(session),
+            Ok(None) => Ok(None),
+            Err(damage) => Err(damage),
+        };
+        match seen {
+            Ok(Some(observation)) => listing.sessions.push(each(observation)),
+            // Removed since its name was read.
+            Ok(None) => {}
+            Err(damage) => {
+                let path = observer.store().record_path(id);
+                listing.damaged.push(Damaged {
+                    id: Some(id.clone()),
+                    path,
+                    damage,
+                });
+            }
+        }
+    }
+    listing
+}
