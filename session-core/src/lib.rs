@@ -56,3 +56,8 @@ pub use storage::WriteError;
 pub use store::{CONTROL_SOCKET, Damage, StoreError};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use worker::{NoWorker, Worker, WorkerError};
+
+/// Keeps the example in the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

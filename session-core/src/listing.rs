@@ -66,21 +66,19 @@ pub(crate) fn look_at_all<T: Send>(
             .map_or(1, usize::from)
             .min(8),
     };
-    if threads == 1 {
-        return Ok(look_at(&Observer::new(store), ids, each));
-    }
     let project = store.project().to_owned();
-    let share = ids.len().div_ceil(threads);
+    let share = ids.len().div_ceil(threads).max(1);
+    let (own, others) = ids.split_at(share.min(ids.len()));
     std::thread::scope(|scope| {
         let work = |ids| {
             let project = &project;
             move || Store::open(project).map(|store| look_at(&Observer::new(store), ids, each))
         };
-        let hands: Vec<_> = ids
+        let hands: Vec<_> = others
             .chunks(share)
             .map(|ids| scope.spawn(work(ids)))
             .collect();
-        let mut all = Listing::default();
+        let mut all = look_at(&Observer::new(store), own, each);
         for hand in hands {
             let part = hand.join().expect("looking at sessions does not panic")?;
             all.sessions.extend(part.sessions);

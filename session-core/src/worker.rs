@@ -73,7 +73,8 @@ pub trait Worker {
 
     /// Ends the whole tree: TERM and CONT, then KILL after `grace`, until nothing
     /// is left. Returns how the agent's first process ended, as far as the
-    /// kernel could tell.
+    /// kernel could tell. That process may have ended before, as
+    /// [`poll`](Self::poll) told: then its pid is nobody's any more.
     ///
     /// # Errors
     /// When some of it could not be ended.

@@ -1,0 +1,23 @@
+//! The harness of the end-to-end tests: a project of one's own per test, the
+//! `monoco` binary, and looks at real processes.
+//!
+//! It promises that no test leaves a process behind, and that nothing waits for
+//! a time: everything waits for a condition, with a deadline.
+
+mod process;
+mod project;
+mod ran;
+mod redact;
+mod skip;
+mod terminal;
+mod wait;
+
+pub use process::{
+    Signal, alive, context_switches, cpu_ticks, is_stopped, kill, marked, memory_kb, session_of,
+};
+pub use project::{AGENT, Project, binary};
+pub use ran::{Ran, finish};
+pub use redact::{redacted, redacted_text};
+pub use skip::{note, skip, works};
+pub use terminal::Terminal;
+pub use wait::{PATIENCE, gone, stays, wait_until};
