@@ -22,3 +22,8 @@ pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launc
 pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
 pub use program::Program;
 pub use supervisor::supervise_if_asked;
+
+/// The examples of the README, which have to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
