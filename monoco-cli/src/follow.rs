@@ -103,6 +103,10 @@ impl Follower {
     /// log that grows faster than it can be copied has an end all the same.
     pub(crate) fn rest(&mut self, out: &mut LogOutput) -> Result<(), CliError> {
         let end = self.log.metadata().map_err(reading())?.len();
+        if end < self.offset {
+            // Somebody emptied the log: what is there now is all new.
+            self.offset = 0;
+        }
         while self.offset < end && self.copy_some(end - self.offset, out)? > 0 {}
         Ok(())
     }

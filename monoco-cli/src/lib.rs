@@ -20,10 +20,16 @@ mod tail;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use rustix::process::Signal;
+use session_worker::signals::Signals;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A limit on the size of files is to be an error of the write that meets it,
+    // not our end. Agents start with no signal blocked. Where it cannot be blocked,
+    // it ends us, and the session is told as abandoned.
+    let _ = Signals::take(&[Signal::XFSZ.as_raw()]);
     let args = command()
         .try_get_matches()
         .and_then(|matches| args::Args::from_arg_matches(&matches));

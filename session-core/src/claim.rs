@@ -363,9 +363,16 @@ impl Claim {
         let json = record::to_json(session);
         let lease = self
             .lease
-            .as_ref()
+            .as_mut()
             .expect("a claim has its lease until it lets go");
-        storage::write_record(lease, &json, self.durability, &mut self.reserve)
+        let written = storage::write_record(lease, &json, self.durability, &mut self.reserve);
+        match written {
+            // The directory of the records was removed; the lease beside it was not.
+            Err(error) if error.is_for_want_of_a_place() && lease.reopen().is_ok() => {
+                storage::write_record(lease, &json, self.durability, &mut self.reserve)
+            }
+            written => written,
+        }
     }
 }
 

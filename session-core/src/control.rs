@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
+use crate::process::Pid;
 use crate::record::{self, MAX_RECORD_LEN};
 use crate::session::Session;
 use crate::store::{CONTROL_SOCKET, DIRECTORY, Store};
@@ -159,7 +160,7 @@ pub enum ControlError {
 pub struct Control {
     id: SessionId,
     stream: UnixStream,
-    owner_pid: i32,
+    owner_pid: Option<Pid>,
 }
 
 impl Control {
@@ -194,12 +195,10 @@ impl Control {
     }
 
     fn with_stream(id: &SessionId, stream: UnixStream) -> Result<Self, ControlError> {
-        let peer =
-            rustix::net::sockopt::socket_peercred(&stream).map_err(|error| ControlError::Io {
-                id: id.clone(),
-                source: error.into(),
-            })?;
-        let uid = peer.uid.as_raw();
+        let (uid, owner_pid) = peer(&stream).map_err(|source| ControlError::Io {
+            id: id.clone(),
+            source,
+        })?;
         if uid != rustix::process::geteuid().as_raw() {
             return Err(ControlError::ForeignOwner {
                 id: id.clone(),
@@ -209,13 +208,14 @@ impl Control {
         Ok(Self {
             id: id.clone(),
             stream,
-            owner_pid: peer.pid.as_raw_pid(),
+            owner_pid,
         })
     }
 
-    /// The pid of the owner, as the kernel tells it (`SO_PEERCRED`).
+    /// The pid of the owner, as the kernel tells it (`SO_PEERCRED`); `None` when
+    /// the owner is in a pid namespace that is not seen from here.
     #[must_use]
-    pub fn owner_pid(&self) -> i32 {
+    pub fn owner_pid(&self) -> Option<Pid> {
         self.owner_pid
     }
 
@@ -344,6 +344,15 @@ fn try_connect(store: &Store, id: &SessionId) -> Result<UnixStream, Errno> {
         .set_nonblocking(false)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(stream)
+}
+
+/// The uid at the other end of a Unix socket, and its pid where that is seen from
+/// here.
+///
+/// # Errors
+/// When it is no Unix socket.
+pub fn peer(socket: impl AsFd) -> io::Result<(u32, Option<Pid>)> {
+    sys::peer(socket.as_fd())
 }
 
 /// The address of the control socket in the open run directory `folder`: short,

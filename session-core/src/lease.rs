@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::id::SessionId;
-use crate::store::{DIRECTORY, FILE_MODE, LEASE, Store, StoreError, for_each_name, unlink};
+use crate::store::{DIRECTORY, FILE_MODE, LEASE, RUN, Store, StoreError, for_each_name, unlink};
 
 /// How long a taker puts up with observers who probe the lease in its way.
 const TAKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -268,13 +268,24 @@ impl Lease {
         &self.store
     }
 
-    /// Whether the file behind the lease's path still is the one that is locked.
+    /// Opens the project anew, and makes the directories that it lacks.
+    pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
+        self.store = Store::create(self.store.project())?;
+        Ok(())
+    }
+
+    /// Whether the lease beside the records that its holder writes still is the one
+    /// that is locked. That is asked of the directory, not of its path: a project
+    /// that was moved is owned by whoever owned it before.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        let path = self.store.run_path(&self.id).join(LEASE);
-        let on_disk = inode(rustix::fs::CWD, &path);
+        let path = format!("../{RUN}/{}/{LEASE}", self.id);
+        let on_disk = self
+            .store
+            .sessions()
+            .map(|sessions| inode(sessions, path).ok());
         let locked = rustix::fs::fstat(&self.file).map(|stat| (stat.st_dev, stat.st_ino));
-        matches!((on_disk, locked), (Ok(a), Ok(b)) if a == b)
+        matches!((on_disk, locked), (Ok(Some(a)), Ok(b)) if a == b)
     }
 
     /// Removes the run directory, then lets go.

@@ -60,6 +60,11 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether the directory that the record belongs in is gone.
+    pub(crate) fn is_for_want_of_a_place(&self) -> bool {
+        matches!(self, Self::NotWritten { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     fn is_for_want_of_room(&self) -> bool {
         use rustix::io::Errno as E;
         let Self::NotWritten { source, .. } = self else {

@@ -30,7 +30,7 @@ use crate::session::Session;
 
 const BASE: &str = ".monoco";
 const SESSIONS: &str = "sessions";
-const RUN: &str = "run";
+pub(crate) const RUN: &str = "run";
 const LOGS: &str = "logs";
 pub(crate) const LEASE: &str = "lease";
 /// The owner's socket in its run directory.

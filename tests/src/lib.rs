@@ -13,7 +13,7 @@ mod terminal;
 mod wait;
 
 pub use process::{
-    Signal, alive, context_switches, cpu_ticks, is_stopped, kill, marked, memory_kb, session_of,
+    Signal, alive, context_switches, cpu_ticks, is_stopped, kill, memory_kb, session_of,
 };
 pub use project::{AGENT, Project, binary};
 pub use ran::{Ran, finish};

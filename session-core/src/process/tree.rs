@@ -49,7 +49,7 @@ pub enum Tree {
 #[derive(Debug)]
 pub struct Member {
     handle: ProcessHandle,
-    stopped: bool,
+    stat: sys::Stat,
 }
 
 impl Member {
@@ -57,6 +57,19 @@ impl Member {
     #[must_use]
     pub fn handle(&self) -> &ProcessHandle {
         &self.handle
+    }
+
+    /// Whether it is stopped, or as good as stopped: one that waits, as
+    /// posix_spawn(3) does, for a child to execute its program (`vfork(2)`) stops
+    /// only after a child that is stopped already.
+    fn rests_among(&self, members: &[Self]) -> bool {
+        let pid = self.handle.pid();
+        let is_stopped_child =
+            |other: &Self| other.stat.ppid == pid.get() && other.stat.is_stopped();
+        self.stat.is_stopped()
+            || (self.stat.is_uninterruptible()
+                && members.iter().any(is_stopped_child)
+                && sys::is_pending(pid, libc_signal::STOP))
     }
 }
 
@@ -130,7 +143,10 @@ impl Tree {
         let mut pause = FREEZE_PAUSE;
         while Instant::now() < deadline {
             let members = self.members().map_err(TreeError::Look)?;
-            let mut restless = members.iter().filter(|member| !member.stopped).peekable();
+            let mut restless = members
+                .iter()
+                .filter(|member| !member.rests_among(&members))
+                .peekable();
             if restless.peek().is_none() {
                 return Ok(());
             }
@@ -219,9 +235,6 @@ fn join(
         // The first thread of a process may be dead while others still live.
         return Ok(stat.is_dead());
     }
-    members.push(Member {
-        handle,
-        stopped: stat.is_stopped(),
-    });
+    members.push(Member { handle, stat });
     Ok(true)
 }

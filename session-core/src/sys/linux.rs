@@ -1,5 +1,8 @@
 //! Linux 5.10 and later: `/proc` and pidfds.
-#![expect(unsafe_code, reason = "PIDFD_GET_INFO has no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "PIDFD_GET_INFO and SO_PEERCRED have no safe wrapper that fits"
+)]
 
 use std::fs;
 use std::io::{self, Read};
@@ -26,6 +29,11 @@ impl Stat {
     /// A zombie, or on its way to become nothing.
     pub(crate) fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Waits for something that only a deadly signal interrupts.
+    pub(crate) fn is_uninterruptible(&self) -> bool {
+        self.state == b'D'
     }
 
     /// Stopped by a signal or by a tracer.
@@ -180,6 +188,14 @@ fn children_by_scan(parent: i32) -> io::Result<Vec<Pid>> {
     Ok(all_pids()?.into_iter().filter(is_child).collect())
 }
 
+/// Whether `signal` was sent to the process `pid`, and has not taken effect yet.
+pub(crate) fn is_pending(pid: Pid, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    pending.is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
+}
+
 /// Every process that `/proc` shows.
 pub(crate) fn all_pids() -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();
@@ -235,6 +251,29 @@ fn poll(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The uid at the other end of a Unix socket, and its pid where that is seen from
+/// here (`SO_PEERCRED`, `unix(7)`). rustix's own call takes the pid 0, which
+/// stands for a process of a foreign pid namespace, for impossible.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> io::Result<(u32, Option<Pid>)> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut len = size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `peer`, of which
+    // every bit pattern is valid.
+    let told = unsafe {
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+        let place = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, name, place, &raw mut len)
+    };
+    match told {
+        0 => Ok((peer.uid, Pid::new(peer.pid.into()))),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

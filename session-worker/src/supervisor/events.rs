@@ -104,7 +104,7 @@ impl Supervisor {
             Some(_) => self.go_on_ending(),
             None => self.order.leave_children,
         };
-        Ok(nothing_left && self.is_recorded())
+        Ok(nothing_left && (self.is_recorded() || self.is_homeless()))
     }
 
     fn wait(&mut self) {
@@ -298,14 +298,29 @@ impl Supervisor {
                     .map_or(WRITE_AGAIN, |(_, pause)| (pause * 2).min(WRITE_PAUSE_MAX));
                 self.write_again = Some((Instant::now() + pause, pause));
                 self.look_at_lease = Some(Instant::now());
+                if self.is_homeless() {
+                    self.end_leftovers();
+                }
                 return;
             }
         }
         self.write_again = None;
         self.announce_end();
+        self.end_leftovers();
+    }
+
+    fn end_leftovers(&mut self) {
         if self.ending.is_none() && !self.order.leave_children {
             self.end_tree(Cause::Leftovers, self.grace(), None);
         }
+    }
+
+    /// Whether the end cannot be recorded because the whole project was removed:
+    /// then there is nothing left to own. (A project that was moved can be written.)
+    fn is_homeless(&self) -> bool {
+        let project = self.order.project.symlink_metadata();
+        self.write_again.is_some()
+            && project.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     fn announce_end(&mut self) {

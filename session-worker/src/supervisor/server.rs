@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use session_core::control::{MAX_REQUEST_LEN, Reply, Request, socket_address};
+use session_core::control::{self, MAX_REQUEST_LEN, Reply, Request, socket_address};
 use session_core::{CONTROL_SOCKET, Session};
 
 /// How many conversations there can be at once; each waiter is one.
@@ -175,8 +175,8 @@ impl Server {
     }
 
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        let own = peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid());
+        let own_uid = rustix::process::geteuid().as_raw();
+        let own = control::peer(&stream).is_ok_and(|(uid, _)| uid == own_uid);
         if !own || stream.set_nonblocking(true).is_err() {
             return;
         }

@@ -1,0 +1,15 @@
+//! What session-core promises, tried with real files, locks and processes.
+//!
+//! One file per theme. `project` and `processes` are what the themes share.
+
+mod control;
+mod feed;
+mod hostile;
+mod interop;
+mod lease;
+mod observe;
+mod owner;
+mod persistence;
+mod processes;
+mod project;
+mod storage;

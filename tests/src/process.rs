@@ -1,0 +1,108 @@
+//! Looks at processes, as the kernel tells of them.
+
+use std::path::Path;
+
+pub use rustix::process::Signal;
+
+/// The fields of `/proc/PID/stat` behind the command's name (`proc_pid_stat(5)`):
+/// the first is the state.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether `pid` lives; a zombie does not.
+#[must_use]
+pub fn alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| !matches!(fields[0].as_str(), "Z" | "X"))
+}
+
+/// Whether `pid` was stopped by a signal.
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] == "T")
+}
+
+/// The session (`setsid(2)`) that `pid` is in.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn session_of(pid: i32) -> i32 {
+    let fields = stat(pid).expect("the process exists");
+    fields[3]
+        .parse()
+        .expect("the fourth field is the session's number")
+}
+
+/// How much processor time `pid` has used, in ticks.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn cpu_ticks(pid: i32) -> u64 {
+    let fields = stat(pid).expect("the process exists");
+    let ticks = |field: &String| field.parse::<u64>().expect("ticks are a number");
+    ticks(&fields[11]) + ticks(&fields[12])
+}
+
+/// How often `pid` was put on a processor and taken off it.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn context_switches(pid: i32) -> u64 {
+    number(pid, "status", "voluntary_ctxt_switches:")
+        + number(pid, "status", "nonvoluntary_ctxt_switches:")
+}
+
+/// A figure of a process's memory in KiB: `Pss:` now, or `VmHWM:`, the most there ever was.
+///
+/// # Panics
+/// When there is no such process, or no such figure.
+#[must_use]
+pub fn memory_kb(pid: i32, figure: &str) -> u64 {
+    let file = if figure == "Pss:" {
+        "smaps_rollup"
+    } else {
+        "status"
+    };
+    number(pid, file, figure)
+}
+
+fn number(pid: i32, file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process exists");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    figure.unwrap_or_else(|| panic!("no {name} in /proc/{pid}/{file}"))
+}
+
+/// Signals `pid`. That it is gone already is fine.
+pub fn kill(pid: i32, signal: Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Every process, this one aside, for which `condition` holds.
+pub(crate) fn everybody(condition: impl Fn(i32) -> bool) -> Vec<i32> {
+    let own = std::process::id().cast_signed();
+    let pids = std::fs::read_dir("/proc").expect("/proc is mounted");
+    let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != own && condition(*pid)).collect()
+}
+
+/// Whether `pid` was started with `variable` (`NAME=value`) in its environment.
+pub(crate) fn has_variable(pid: i32, variable: &str) -> bool {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ
+        .split(|byte| *byte == 0)
+        .any(|known| known == variable.as_bytes())
+}
+
+/// Whether `pid` has a file below `dir` open as a supervisor has its lease.
+pub(crate) fn holds_open(pid: i32, dir: &Path) -> bool {
+    let lease = std::fs::read_link(format!("/proc/{pid}/fd/3")).unwrap_or_default();
+    lease.starts_with(dir)
+}
