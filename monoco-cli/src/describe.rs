@@ -68,7 +68,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             format!("its time was up after {after}{}", then(*wait_status))
         }
         Outcome::Stopped { by, wait_status } => format!("stopped by {by}{}", then(*wait_status)),
-        Outcome::SpawnFailed { error } => format!("never started: {error}"),
+        Outcome::SpawnFailed { error, .. } => format!("never started: {error}"),
         Outcome::Lost {
             cause: LostCause::Reboot,
         } => "lost: the machine was started anew, and nobody saw how the agent ended".to_owned(),

@@ -153,26 +153,10 @@ impl From<RemoveError> for CliError {
     }
 }
 
-/// The error with its sources, each link once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let link = error.to_string();
-        if !last.ends_with(&link) {
-            text.push_str(": ");
-            text.push_str(&link);
-        }
-        last = link;
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use session_core::error_chain;
 
     #[test]
     fn a_chain_names_each_link_once() {
@@ -183,7 +167,7 @@ mod tests {
             source,
         });
         assert_eq!(
-            chain(&error),
+            error_chain(&error),
             "cannot open /p: No such file or directory (os error 2)"
         );
     }

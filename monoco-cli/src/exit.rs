@@ -1,6 +1,6 @@
 //! Exit codes, and what each stands for.
 
-use session_core::{End, Outcome, Session, Status, WaitStatus};
+use session_core::{End, Outcome, Session, SpawnFailure, Status, WaitStatus};
 use session_worker::LaunchError;
 
 use crate::error::CliError;
@@ -37,10 +37,10 @@ impl Exit {
     /// The code of a session that has ended: its agent's own, but never 0 for
     /// one that was stopped. `None` while it has not ended.
     pub(crate) fn of_session(session: &Session) -> Option<Self> {
-        session.end().map(|end| Self::of_end(end, session))
+        session.end().map(Self::of_end)
     }
 
-    fn of_end(end: &End, session: &Session) -> Self {
+    fn of_end(end: &End) -> Self {
         match &end.outcome {
             Some(Outcome::Exited { code }) => Self::agent(*code),
             Some(Outcome::Signaled { signal, .. }) => Self::signal(*signal),
@@ -50,23 +50,13 @@ impl Exit {
                 Some(WaitStatus::Exited { code }) => Self::agent(*code),
                 Some(WaitStatus::Signaled { signal, .. }) => Self::signal(*signal),
             },
-            Some(Outcome::SpawnFailed { error }) => Self::of_spawn_error(error, session),
+            Some(Outcome::SpawnFailed { reason, .. }) => match reason {
+                Some(SpawnFailure::NotFound) => Self::NOT_FOUND,
+                Some(SpawnFailure::NotExecutable) => Self::NOT_EXECUTABLE,
+                None => Self::FAILURE,
+            },
             Some(Outcome::Lost { .. }) => Self::FAILURE,
             None => Self::of_status(end.status),
-        }
-    }
-
-    /// The agent never ran; the record has the reason in words that begin with
-    /// the program's name where the program was the reason.
-    fn of_spawn_error(error: &str, session: &Session) -> Self {
-        let program = session.command.first().map_or("", String::as_str);
-        match error
-            .strip_prefix(program)
-            .and_then(|rest| rest.strip_prefix(": "))
-        {
-            Some("not found") => Self::NOT_FOUND,
-            Some(_) if !program.is_empty() => Self::NOT_EXECUTABLE,
-            _ => Self::FAILURE,
         }
     }
 
@@ -169,12 +159,12 @@ mod tests {
         check("terminated", r#"{"kind":"lost","cause":"reboot"}"#, 125);
         check(
             "failed",
-            r#"{"kind":"spawn_failed","error":"agent: not found"}"#,
+            r#"{"kind":"spawn_failed","error":"agent: not found","reason":"not_found"}"#,
             127,
         );
         check(
             "failed",
-            r#"{"kind":"spawn_failed","error":"agent: permission denied"}"#,
+            r#"{"kind":"spawn_failed","error":"agent: permission denied","reason":"not_executable"}"#,
             126,
         );
         check(

@@ -15,6 +15,9 @@ use crate::storage::{self, Durability, Reserve, WriteError};
 use crate::store::{Damage, Store, StoreError};
 use crate::timestamp::Timestamp;
 
+/// What a record may grow by until its session has ended.
+const HEADROOM: usize = 16 << 10;
+
 /// Ownership of one session.
 ///
 /// Every change goes to disk before it is visible here: a `Claim` never says
@@ -71,6 +74,12 @@ pub enum ClaimError {
         /// Why it cannot be read.
         damage: Damage,
     },
+    /// The record would be too long to be read.
+    #[error("the record would be {len} bytes long, and no more than {} are read: the command is too long; give it a file to read", record::MAX_RECORD_LEN - HEADROOM)]
+    TooLong {
+        /// How long it would be.
+        len: usize,
+    },
     /// The lease could not be had.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -102,6 +111,10 @@ impl Claim {
     ) -> Result<Self, ClaimError> {
         let store = Store::create(project)?;
         let session = new.into_session(Timestamp::now());
+        let len = record::to_json(&session).len();
+        if len > record::MAX_RECORD_LEN - HEADROOM {
+            return Err(ClaimError::TooLong { len });
+        }
         let names = match &session.name {
             Some(name) => {
                 let lock = lock_names(&store)?;
@@ -268,6 +281,14 @@ impl Claim {
         self.change(|session, now| session.finish(outcome, now))
     }
 
+    /// Records an end that was seen at `at`.
+    ///
+    /// # Errors
+    /// When there is no such arrow, or the record cannot be written.
+    pub fn finish_at(&mut self, outcome: Outcome, at: Timestamp) -> Result<(), ClaimError> {
+        self.change(|session, _| session.finish(outcome, at))
+    }
+
     /// Writes the record again as it is: for an owner who finds it gone.
     ///
     /// # Errors
@@ -285,14 +306,37 @@ impl Claim {
     /// else stands in the way.
     pub fn reestablish(&mut self) -> Result<(), ClaimError> {
         let store = Store::create(self.lease().store().project())?;
-        let (lease, _) = Lease::obtain(store, &self.session.id)?;
-        if let Ok(None) = lease.store().read_record(&self.session.id) {
+        let lease = self
+            .lease
+            .as_mut()
+            .expect("a claim has its lease until it lets go");
+        // Only the records' directory may have gone, and the lease still be ours.
+        if let Err(store) = lease.move_to(store) {
+            let (lease, _) = Lease::obtain(store, &self.session.id)?;
+            if !matches!(lease.store().read_record(&self.session.id), Ok(None)) {
+                *self = Self::with_lease(lease)?;
+                return Ok(());
+            }
             self.reserve = None;
             self.lease = Some(lease);
-            return self.rewrite();
         }
-        *self = Self::with_lease(lease)?;
-        Ok(())
+        if self.has_record() {
+            Ok(())
+        } else {
+            self.rewrite()
+        }
+    }
+
+    /// Whether there is something in the record's place.
+    #[must_use]
+    pub fn has_record(&self) -> bool {
+        self.lease().store().has_record(&self.session.id)
+    }
+
+    /// Whether the whole project was removed, so that there is nowhere to write.
+    #[must_use]
+    pub fn is_homeless(&self) -> bool {
+        self.lease().store().is_removed()
     }
 
     /// Lets go: removes the run directory and frees the lease. A session that is

@@ -62,7 +62,8 @@ impl Request {
         match self {
             Self::Wait => None,
             Self::Stop { grace_seconds, .. } => {
-                Some(DEADLINE * 2 + Duration::try_from_secs_f64(*grace_seconds).unwrap_or_default())
+                let grace = Duration::try_from_secs_f64(*grace_seconds).unwrap_or_default();
+                Some(grace.saturating_add(DEADLINE * 2))
             }
             Self::Status | Self::Kill { .. } | Self::Suspend | Self::Resume => Some(DEADLINE * 2),
         }
@@ -226,7 +227,7 @@ impl Control {
     pub fn ask(mut self, request: &Request) -> Result<Session, ControlError> {
         self.send(request)?;
         let limit = request.deadline();
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut line = Vec::new();
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

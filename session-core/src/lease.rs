@@ -105,6 +105,12 @@ pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
     }
 }
 
+/// Whether the lease that `path` leads to is held.
+pub(crate) fn is_held(path: &Path) -> bool {
+    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.is_ok_and(|fd| matches!(try_shared(&File::from(fd)), Ok(false)))
+}
+
 impl Lease {
     /// The lease of `id`, made anew or taken over from a dead owner; tells whether
     /// there was a run directory before.
@@ -286,6 +292,25 @@ impl Lease {
             .map(|sessions| inode(sessions, path).ok());
         let locked = rustix::fs::fstat(&self.file).map(|stat| (stat.st_dev, stat.st_ino));
         matches!((on_disk, locked), (Ok(Some(a)), Ok(b)) if a == b)
+    }
+
+    /// Takes the same project's newly opened directories for its own, if the lease
+    /// stands there still; gives them back otherwise.
+    pub(crate) fn move_to(&mut self, store: Store) -> Result<(), Store> {
+        let on_disk = store.run().ok().and_then(|run| {
+            let folder =
+                rustix::fs::openat(run, self.id.as_str(), DIRECTORY, Mode::empty()).ok()?;
+            Some((inode(&folder, LEASE).ok()?, folder))
+        });
+        let locked = rustix::fs::fstat(&self.file).map(|stat| (stat.st_dev, stat.st_ino));
+        match (on_disk, locked) {
+            (Some((on_disk, folder)), Ok(locked)) if on_disk == locked => {
+                self.store = store;
+                self.folder = folder;
+                Ok(())
+            }
+            _ => Err(store),
+        }
     }
 
     /// Removes the run directory, then lets go.

@@ -13,6 +13,7 @@
 //! - [`RuntimeSession`] is a session as its owner drives it, or as others see it.
 //! - [`Observation`] tells a record, and whether to believe it.
 
+mod chain;
 mod claim;
 pub mod control;
 mod feed;
@@ -35,6 +36,7 @@ mod sys;
 mod timestamp;
 mod worker;
 
+pub use chain::error_chain;
 pub use claim::{Claim, ClaimError};
 pub use control::{Control, ControlError};
 pub use feed::{Change, Feed};
@@ -44,7 +46,7 @@ pub use listing::{Damaged, Listing};
 pub use manager::{LookError, RemoveError, SessionManager};
 pub use observe::{Liveness, Observation};
 pub use orphan::OrphanError;
-pub use outcome::{LostCause, Outcome, WaitStatus};
+pub use outcome::{LostCause, Outcome, SpawnFailure, WaitStatus};
 pub use process::{Host, Pid, Process, ProcessHandle, ProcessIdentity};
 pub use record::{
     MAX_RECORD_LEN, RecordError, SCHEMA, parse as parse_record, to_json as record_to_json,

@@ -30,6 +30,13 @@ impl<T> Default for Listing<T> {
     }
 }
 
+impl<T> Listing<T> {
+    fn append(&mut self, mut more: Self) {
+        self.sessions.append(&mut more.sessions);
+        self.damaged.append(&mut more.damaged);
+    }
+}
+
 /// A record that cannot be read.
 #[derive(Debug)]
 pub struct Damaged {
@@ -74,15 +81,18 @@ pub(crate) fn look_at_all<T: Send>(
             let project = &project;
             move || Store::open(project).map(|store| look_at(&Observer::new(store), ids, each))
         };
-        let hands: Vec<_> = others
-            .chunks(share)
-            .map(|ids| scope.spawn(work(ids)))
-            .collect();
-        let mut all = look_at(&Observer::new(store), own, each);
+        let mut hands = Vec::new();
+        let mut all = Listing::default();
+        for ids in others.chunks(share) {
+            match std::thread::Builder::new().spawn_scoped(scope, work(ids)) {
+                Ok(hand) => hands.push(hand),
+                // No threads to be had: one does it all.
+                Err(_) => all.append(work(ids)()?),
+            }
+        }
+        all.append(look_at(&Observer::new(store), own, each));
         for hand in hands {
-            let part = hand.join().expect("looking at sessions does not panic")?;
-            all.sessions.extend(part.sessions);
-            all.damaged.extend(part.damaged);
+            all.append(hand.join().expect("looking at sessions does not panic")?);
         }
         Ok(all)
     })

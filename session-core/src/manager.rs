@@ -10,7 +10,7 @@ use crate::id::SessionId;
 use crate::lease::{self, Probe};
 use crate::listing::{self, Damaged, Listing};
 use crate::observe::{Liveness, Observation, Observer};
-use crate::reconcile::{self, Report};
+use crate::reconcile::{self, Action, Report};
 use crate::runtime::RuntimeSession;
 use crate::session::NewSession;
 use crate::storage::Durability;
@@ -339,6 +339,15 @@ impl SessionManager {
         reconcile::execute(&observer, reconcile::plan(sessions, &running))
     }
 
+    /// What [`reconcile`](Self::reconcile) would do now.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn reconcile_plan(&self) -> Result<Vec<Action>, StoreError> {
+        let running = self.store()?.running_ids()?;
+        Ok(reconcile::plan(&self.list()?.sessions, &running))
+    }
+
     /// Settles one session, if its end is certain.
     ///
     /// # Errors
@@ -364,25 +373,36 @@ impl SessionManager {
         };
         match seen.liveness {
             Liveness::Ended => {}
-            Liveness::Unclaimed => self.claim(id)?.release()?,
+            Liveness::Unclaimed => {
+                // Owned until its files are gone: nobody can start it in between.
+                let claim = self.claim(id)?;
+                self.remove_files(id)?;
+                return Ok(claim.release()?);
+            }
             Liveness::Unknown(why) => return Err(living(&format!("unknown ({why})"))),
             _ => return Err(living(seen.session.status().as_str())),
         }
-        let store = self.store()?;
-        if matches!(lease::probe(&store, id), Probe::Held) {
+        if matches!(lease::probe(&self.store()?, id), Probe::Held) {
             return Err(living("ending what its agent left running"));
         }
+        self.remove_files(id)
+    }
+
+    fn remove_files(&self, id: &SessionId) -> Result<(), RemoveError> {
+        let store = self.store()?;
         store.remove_files(id).map_err(|source| RemoveError::Io {
             path: store.record_path(id),
             source,
         })
     }
 
-    /// Removes a record that cannot be read, and its log.
+    /// Removes the files of a session that nobody owns, whatever they say: a record
+    /// that cannot be read, or one of which nothing can be told from here. Nothing
+    /// is signalled.
     ///
     /// # Errors
     /// When the system refuses, or an owner lives.
-    pub fn remove_damaged(&self, id: &SessionId) -> Result<(), RemoveError> {
+    pub fn forget(&self, id: &SessionId) -> Result<(), RemoveError> {
         let store = self.store()?;
         if matches!(lease::probe(&store, id), Probe::Held) {
             return Err(RemoveError::Living {
@@ -390,10 +410,9 @@ impl SessionManager {
                 what: "owned".to_owned(),
             });
         }
-        store.remove_files(id).map_err(|source| RemoveError::Io {
-            path: store.record_path(id),
-            source,
-        })
+        self.remove_files(id)?;
+        reconcile::clear(store, id)?;
+        Ok(())
     }
 
     /// A session's log, open for reading; `None` when there is none.

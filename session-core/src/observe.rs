@@ -97,9 +97,9 @@ impl Observation {
     pub fn unrecorded_end(&self) -> Option<Outcome> {
         match self.liveness {
             Liveness::Lost(cause) => Some(Outcome::Lost { cause }),
-            Liveness::Abandoned => Some(Outcome::SpawnFailed {
-                error: "whoever was starting the session died before the agent ran".to_owned(),
-            }),
+            Liveness::Abandoned => Some(Outcome::never_ran(
+                "whoever was starting the session died before the agent ran",
+            )),
             _ => None,
         }
     }

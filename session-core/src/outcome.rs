@@ -30,6 +30,16 @@ pub enum LostCause {
     OwnerDied,
 }
 
+/// What was wrong with a program that could not be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpawnFailure {
+    /// It does not exist.
+    NotFound,
+    /// It exists, but cannot be executed.
+    NotExecutable,
+}
+
 /// How a session ended.
 ///
 /// A forced end carries the real wait status beside its cause, where the kernel
@@ -67,8 +77,11 @@ pub enum Outcome {
     },
     /// The agent never ran.
     SpawnFailed {
-        /// Why, in the words of the system.
+        /// Why, in words.
         error: String,
+        /// What was wrong with its program, if that was the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<SpawnFailure>,
     },
     /// Nobody saw how the agent ended.
     Lost {
@@ -93,6 +106,14 @@ impl From<WaitStatus> for Outcome {
 }
 
 impl Outcome {
+    /// The agent never ran, for a reason that is not its program's.
+    pub fn never_ran(error: impl Into<String>) -> Self {
+        Self::SpawnFailed {
+            error: error.into(),
+            reason: None,
+        }
+    }
+
     /// The wait status of the agent's process, as far as anybody saw it.
     #[must_use]
     pub fn wait_status(&self) -> Option<WaitStatus> {

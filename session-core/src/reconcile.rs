@@ -118,7 +118,7 @@ fn is_settled_already(error: &ClaimError) -> bool {
 }
 
 /// Removes the run directory of a session that has ended or is none.
-fn clear(store: Store, id: &SessionId) -> Result<bool, ClaimError> {
+pub(crate) fn clear(store: Store, id: &SessionId) -> Result<bool, ClaimError> {
     match Lease::take(store, id) {
         Ok(lease) => {
             let over = match lease.store().read_record(id) {
@@ -203,10 +203,7 @@ mod tests {
     fn an_ended_session_that_left_a_run_directory_is_cleared() {
         let mut session = NewSession::default().into_session(Timestamp::now());
         session
-            .finish(
-                Outcome::SpawnFailed { error: "no".into() },
-                Timestamp::now(),
-            )
+            .finish(Outcome::never_ran("no"), Timestamp::now())
             .expect("pending → failed");
         let id = session.id.clone();
         let ended = [Observation {

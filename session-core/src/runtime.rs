@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use crate::chain::error_chain;
 use crate::claim::{Claim, ClaimError};
 use crate::control::{ControlError, Request};
 use crate::manager::{LookError, SessionManager};
 use crate::observe::{Liveness, Observation};
 use crate::orphan::{self, OrphanError};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, SpawnFailure};
 use crate::session::{Session, State};
 use crate::status::Status;
+use crate::storage::WriteError;
 use crate::worker::{NoWorker, Worker, WorkerError};
 
 /// One session, owned or observed.
@@ -140,11 +142,14 @@ impl<W: Worker> RuntimeSession<W> {
             });
         match &started {
             Ok(()) => {}
-            Err(RuntimeError::Worker(error)) => claim.finish(Outcome::SpawnFailed {
-                error: with_causes(error),
-            })?,
-            // The record does not say that it runs, so it must not.
-            Err(_) => drop(worker.terminate(Duration::ZERO)),
+            Err(RuntimeError::Worker(error)) => claim.finish(spawn_failed(error))?,
+            // The pid is not durable, so the gate stays shut.
+            Err(error) => {
+                drop(worker.terminate(Duration::ZERO));
+                if matches!(claim.session().state(), State::Running { .. }) {
+                    claim.finish(Outcome::never_ran(error_chain(error)))?;
+                }
+            }
         }
         started
     }
@@ -164,7 +169,9 @@ impl<W: Worker> RuntimeSession<W> {
         worker.suspend()?;
         if let Err(error) = claim.suspend() {
             // What the record does not say must not be; the first error counts.
-            drop(worker.resume());
+            if !is_written(&error) {
+                drop(worker.resume());
+            }
             return Err(error.into());
         }
         Ok(())
@@ -184,7 +191,9 @@ impl<W: Worker> RuntimeSession<W> {
             .map_err(ClaimError::from)?;
         worker.resume()?;
         if let Err(error) = claim.resume() {
-            drop(worker.suspend());
+            if !is_written(&error) {
+                drop(worker.suspend());
+            }
             return Err(error.into());
         }
         Ok(())
@@ -290,20 +299,30 @@ impl<W: Worker> RuntimeSession<W> {
     }
 }
 
-/// An error in one line, with all that led to it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+/// Why an agent never ran.
+fn spawn_failed(error: &WorkerError) -> Outcome {
+    let reason = match error {
+        WorkerError::NotFound(_) => Some(SpawnFailure::NotFound),
+        WorkerError::NotExecutable { .. } => Some(SpawnFailure::NotExecutable),
+        _ => None,
+    };
+    Outcome::SpawnFailed {
+        error: error_chain(error),
+        reason,
+    }
+}
+
+/// Whether the record says what was to be recorded, if only not for certain on disk.
+fn is_written(error: &ClaimError) -> bool {
+    matches!(
+        error,
+        ClaimError::Write(WriteError::DurabilityUnknown { .. })
+    )
 }
 
 /// How a session ends that is stopped before its agent ran.
 fn never_started(by: &str) -> Outcome {
-    Outcome::SpawnFailed {
-        error: format!("stopped by {by} before it was started"),
-    }
+    Outcome::never_ran(format!("stopped by {by} before it was started"))
 }
 
 fn terminate_observed(
@@ -314,14 +333,22 @@ fn terminate_observed(
 ) -> Result<Observation, RuntimeError> {
     let observation = manager.get(id)?;
     match &observation.liveness {
-        Liveness::Ended => {}
+        Liveness::Ended => {
+            if let Some(Outcome::Lost { cause }) = observation.session.outcome() {
+                orphan::end_leftovers(id, *cause, grace)?;
+            }
+        }
         Liveness::Owned => {
             let stop = Request::Stop {
                 grace_seconds: grace.as_secs_f64(),
                 by: by.to_owned(),
             };
             match manager.control(id).and_then(|owner| owner.ask(&stop)) {
-                Ok(_) => {}
+                // Not to be read again: a session may be removed at its end.
+                Ok(session) => {
+                    let liveness = Liveness::Ended;
+                    return Ok(Observation { session, liveness });
+                }
                 // It ended in this moment, by itself.
                 Err(ControlError::NoOwner(_) | ControlError::OwnerDied(_))
                     if manager.get(id)?.liveness == Liveness::Ended => {}
@@ -334,7 +361,11 @@ fn terminate_observed(
             claim.finish(never_started(by))?;
             claim.release()?;
         }
-        Liveness::Lost(_) | Liveness::Abandoned => manager.settle(id)?,
+        Liveness::Lost(cause) => {
+            orphan::end_leftovers(id, *cause, grace)?;
+            manager.settle(id)?;
+        }
+        Liveness::Abandoned => manager.settle(id)?,
         Liveness::Unverified => {
             let why =
                 "another program recorded its pid, and nothing proves that the process is the same"

@@ -466,7 +466,7 @@ mod tests {
                 },
                 Status::Terminated,
             ),
-            (Outcome::SpawnFailed { error: "no".into() }, Status::Failed),
+            (Outcome::never_ran("no"), Status::Failed),
             (
                 Outcome::Lost {
                     cause: LostCause::Reboot,

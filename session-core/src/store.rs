@@ -251,6 +251,16 @@ impl Store {
         rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Whether the whole project was removed, these open directories with it. (One
+    /// that was only moved still holds them.)
+    pub(crate) fn is_removed(&self) -> bool {
+        let unlinked =
+            |folder: &OwnedFd| rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0);
+        let project = self.project.symlink_metadata();
+        self.sessions.as_ref().is_none_or(unlinked)
+            && project.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The names in `sessions/` that end in `.json`: ids, and what is not an id.
     pub(crate) fn record_names(&self) -> Result<(Vec<SessionId>, Vec<String>), StoreError> {
         let (mut ids, mut strange) = (Vec::new(), Vec::new());

@@ -27,9 +27,6 @@ pub enum WorkerError {
     /// The agent's tree could not be driven.
     #[error(transparent)]
     Tree(#[from] crate::process::TreeError),
-    /// Some of the agent's tree outlived every KILL.
-    #[error("processes of the agent's tree are still there after KILL: {0:?}")]
-    Survivors(Vec<i32>),
     /// The system refused.
     #[error("cannot {attempt}")]
     Io {

@@ -8,7 +8,7 @@
 //! | 0, 1, 2 | `/dev/null` |
 //! | 3 | the lease: the same open file that the launcher locked |
 //! | 4 | the report: a pipe, one JSON line per event |
-//! | 5 | the order: JSON, a NUL byte, then the agent's arguments, each with a NUL byte |
+//! | 5 | the order: JSON, the project, the agent's arguments, each with a NUL byte behind it |
 //! | 6 | the agent's stdin |
 
 use std::ffi::OsString;
@@ -34,6 +34,8 @@ pub(crate) const STDIN_FD: i32 = 6;
 /// What a supervisor is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
+    /// Not in the JSON, which is UTF-8.
+    #[serde(skip)]
     pub(crate) project: PathBuf,
     pub(crate) id: SessionId,
     /// Take over a running agent instead of starting one.
@@ -52,7 +54,8 @@ impl Order {
     pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(0);
-        for argument in &self.argv {
+        let project = self.project.as_os_str();
+        for argument in std::iter::once(project).chain(self.argv.iter().map(OsString::as_os_str)) {
             if argument.as_bytes().contains(&0) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -73,9 +76,9 @@ impl Order {
         File::from(file).read_to_end(&mut bytes)?;
         let mut parts = bytes.split(|byte| *byte == 0);
         let mut order: Self = serde_json::from_slice(parts.next().unwrap_or_default())?;
-        order.argv = parts
-            .map(|argument| OsString::from_vec(argument.to_vec()))
-            .collect();
+        let mut words = parts.map(|word| OsString::from_vec(word.to_vec()));
+        order.project = words.next().unwrap_or_default().into();
+        order.argv = words.collect();
         // Behind the last NUL byte there is nothing.
         order.argv.pop();
         Ok(order)
@@ -126,8 +129,11 @@ enum Event {
 
 impl Report {
     fn to_line(&self) -> Vec<u8> {
-        let with = |event, session| {
-            let json = serde_json::value::to_raw_value(session);
+        // The command can be longer than a pipe holds, and the launcher has it.
+        let with = |event, session: &Session| {
+            let mut session = session.clone();
+            session.command.clear();
+            let json = serde_json::value::to_raw_value(&session);
             let json = json.expect("a session has string keys and finite numbers only");
             ReportLine {
                 event,
@@ -190,17 +196,19 @@ impl ReportReader {
     }
 }
 
-/// The supervisor's end of the report. A launcher that is gone is not missed.
+/// The supervisor's end of the report. A launcher that is gone is not missed, and
+/// one that does not listen is not waited for: the record says it all.
 #[derive(Debug)]
 pub(crate) struct ReportWriter(File);
 
 impl ReportWriter {
     pub(crate) fn new(pipe: OwnedFd) -> Self {
+        // A pipe that cannot be made so is written to all the same.
+        let _ = rustix::io::ioctl_fionbio(&pipe, true);
         Self(pipe.into())
     }
 
     pub(crate) fn tell(&mut self, report: &Report) {
-        // A launcher that went away needs no report: the record says it all.
         let _ = self.0.write_all(&report.to_line());
     }
 }

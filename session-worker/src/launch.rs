@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use session_core::{
-    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId, SessionManager,
+    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
+    SessionManager, error_chain,
 };
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
@@ -169,10 +170,9 @@ impl Launcher {
         launch: Launch,
     ) -> Result<Launched, LaunchError> {
         let cwd = std::env::current_dir().map_err(LaunchError::WorkingDirectory)?;
-        let command = launch
-            .argv
-            .iter()
-            .map(|argument| argument.to_string_lossy().into_owned())
+        let words = launch.argv.iter();
+        let command = words
+            .map(|word| word.to_string_lossy().into_owned())
             .collect();
         let stdin = self.agent_stdin(launch.stdin)?;
         let claim = manager.claim_unannounced(NewSession {
@@ -241,22 +241,23 @@ impl Launcher {
             Ok(report) => report,
             Err(source) => {
                 let error = self.no_supervisor(source);
-                if !order.adopt {
-                    claim.finish(Outcome::SpawnFailed {
-                        error: error.to_string(),
-                    })?;
+                let outcome = Outcome::never_ran(error_chain(&error));
+                if !order.adopt && claim.finish(outcome).is_err() {
+                    // On a full disk the record stays as it is: an abandoned start.
+                    drop(claim.into_lease());
                 }
                 return Err(error);
             }
         };
+        let command = claim.session().command.clone();
         // The supervisor shares the open file now. Closed, never unlocked: that
         // would free it for both.
         drop(claim.into_lease());
         let mut report = ReportReader::new(report);
         match report.next() {
             Some(Report::Started(session) | Report::Ended(session)) => Ok(Launched {
-                session: *session,
-                end: EndWatch(report),
+                session: with_command(*session, &command),
+                end: EndWatch { report, command },
             }),
             Some(Report::Refused(failure)) => Err(failure.into()),
             None => {
@@ -301,9 +302,10 @@ impl Launcher {
             stdin.as_fd(),
         ];
         let forked = sys::fork(&image, &fds, None, self.parent)?;
-        match read_errno(&forked.exec_error)? {
-            None => Ok(report),
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        // What cannot be read of its start is told by its report, or by its silence.
+        match read_errno(&forked.exec_error) {
+            Ok(Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            Ok(None) | Err(_) => Ok(report),
         }
     }
 
@@ -324,23 +326,32 @@ fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
 
 /// Tells the end of a session that this process launched.
 #[derive(Debug)]
-pub struct EndWatch(ReportReader);
+pub struct EndWatch {
+    report: ReportReader,
+    command: Vec<String>,
+}
 
 impl EndWatch {
     /// Waits for the end and returns the session as it was recorded; `None` when
     /// the supervisor died without a word, and the record has to be looked at.
     #[must_use]
     pub fn take(mut self) -> Option<Session> {
-        match self.0.next()? {
-            Report::Ended(session) => Some(*session),
+        match self.report.next()? {
+            Report::Ended(session) => Some(with_command(*session, &self.command)),
             _ => None,
         }
     }
 }
 
+/// A report leaves the command out, which can be long; the launcher has it.
+fn with_command(mut session: Session, command: &[String]) -> Session {
+    session.command = command.to_vec();
+    session
+}
+
 /// Readable once there is an end to take.
 impl AsFd for EndWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.report.as_fd()
     }
 }

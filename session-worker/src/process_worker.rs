@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{WaitIdOptions, WaitIdStatus, WaitOptions};
 use session_core::process::{SESSION_ID_VAR, Tree};
@@ -22,10 +22,6 @@ pub const ROLE_VAR: &str = "MONOCO_ROLE";
 
 /// How long the kernel is given to tell how a process ended that another reaps.
 const REAP_PATIENCE: Duration = Duration::from_secs(2);
-/// How long KILL is repeated before what is left is reported.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks at what is left of a tree.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What an agent's process is made from.
 #[derive(Debug)]
@@ -93,10 +89,7 @@ impl ProcessWorker {
 
     /// A worker for an agent that runs already, and is not our child.
     pub(crate) fn adopting(session: &Session, handle: ProcessHandle) -> Self {
-        let tree = Tree::Marked {
-            agent: Some(handle.pid()),
-            id: session.id.clone(),
-        };
+        let tree = Tree::of(session.id.clone(), Some(&handle));
         let agent = Agent {
             handle,
             tree,
@@ -120,17 +113,12 @@ impl ProcessWorker {
         self.in_subreaper
     }
 
-    /// The agent with all its descendants, as far as it still is one.
-    pub(crate) fn tree(&self) -> Result<Tree, WorkerError> {
-        let agent = self.agent.as_ref().ok_or(WorkerError::NotStarted)?;
-        match (&agent.tree, &agent.state) {
-            // The pid may be handed out anew now: only the mark counts.
-            (Tree::Marked { id, .. }, AgentState::Ended(_)) => Ok(Tree::Marked {
-                agent: None,
-                id: id.clone(),
-            }),
-            (tree, _) => Ok(tree.clone()),
-        }
+    /// The agent with all its descendants.
+    pub(crate) fn tree(&self) -> Result<&Tree, WorkerError> {
+        self.agent
+            .as_ref()
+            .map(|agent| &agent.tree)
+            .ok_or(WorkerError::NotStarted)
     }
 
     /// Whether the end of the agent's first process has been seen.
@@ -233,12 +221,10 @@ impl Worker for ProcessWorker {
         let identity = Host::current()
             .and_then(|host| host.identify(pid))
             .map_err(look)?;
+        let id = session.id.clone();
         let tree = match self.in_subreaper {
-            true => Tree::Below,
-            false => Tree::Marked {
-                agent: Some(pid),
-                id: session.id.clone(),
-            },
+            true => Tree::below(id),
+            false => Tree::of(id, Some(&handle)),
         };
         let state = AgentState::Held {
             gate,
@@ -292,51 +278,18 @@ impl Worker for ProcessWorker {
         if matches!(agent.state, AgentState::Held { .. }) {
             agent.state = AgentState::Running;
         }
-        let graceful = Instant::now() + grace;
-        // Who is given no time is not asked: a kill is KILL alone.
-        if !grace.is_zero() {
-            self.tree()?.ask_to_end()?;
-        }
-        while Instant::now() < graceful && !self.is_all_gone()? {
-            let agent = self.running()?;
-            agent
-                .handle
-                .wait(Some(LOOK_AGAIN))
-                .map_err(|e| io_error("wait for the agent", e))?;
-            if self.ended()?.is_some() {
-                std::thread::sleep(LOOK_AGAIN);
-            }
-        }
-        let deadline = Instant::now() + KILL_PATIENCE;
-        while !self.is_all_gone()? {
-            self.tree()?.signal(libc::SIGKILL)?;
-            if Instant::now() >= deadline {
-                let left = self
-                    .tree()?
-                    .members()
-                    .map_err(|e| io_error("look through the processes", e))?;
-                return Err(WorkerError::Survivors(
-                    left.iter().map(|m| m.handle().pid().get()).collect(),
-                ));
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        self.tree()?.end(grace)?;
+        // What waits at a gate that was closed exits by itself, and soon.
+        let agent = self.running()?;
+        agent
+            .handle
+            .wait(None)
+            .map_err(|e| io_error("wait for the agent", e))?;
         Ok(self.ended()?.flatten())
     }
 
     fn poll(&mut self) -> Result<Option<WaitStatus>, WorkerError> {
         Ok(self.ended()?.flatten())
-    }
-}
-
-impl ProcessWorker {
-    fn is_all_gone(&mut self) -> Result<bool, WorkerError> {
-        let ended = self.ended()?.is_some();
-        let members = self
-            .tree()?
-            .members()
-            .map_err(|e| io_error("look through the processes", e))?;
-        Ok(ended && members.is_empty())
     }
 }
 

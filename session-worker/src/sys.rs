@@ -70,15 +70,21 @@ pub(crate) fn fork(
         // SAFETY: as above; the pointers are NULL-terminated arrays that live on.
         0 => unsafe { run_child(&plan, &image.candidates, argv.as_ptr(), env.as_ptr()) },
         pid => {
+            // From here on there is a child: no error may say that there is none.
             if parent == Parent::Nobody {
-                // The child between us and the grandchild has ended by now.
-                let between =
-                    rustix::process::Pid::from_raw(pid).expect("fork returns pids greater than 0");
-                rustix::process::waitpid(Some(between), rustix::process::WaitOptions::empty())?;
+                reap_between(pid);
             }
             Ok(Forked { pid, exec_error })
         }
     }
+}
+
+/// Reaps the child between us and the grandchild, which ends at once. Where
+/// somebody else reaps (SIGCHLD ignored), there is nothing to do.
+fn reap_between(pid: i32) {
+    let between = rustix::process::Pid::from_raw(pid).expect("fork returns pids greater than 0");
+    let options = rustix::process::WaitOptions::empty();
+    while let Err(rustix::io::Errno::INTR) = rustix::process::waitpid(Some(between), options) {}
 }
 
 /// Whose child the new process is.

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use session_core::{
-    NewSession, Outcome, RuntimeError, RuntimeSession, SessionManager, Status, WaitStatus,
-    WorkerError,
+    NewSession, Outcome, RuntimeError, RuntimeSession, SessionManager, SpawnFailure, Status,
+    WaitStatus, WorkerError,
 };
 use session_worker::{AgentSpec, ProcessWorker, Program};
 
@@ -123,11 +123,14 @@ fn what_cannot_be_executed_is_told_apart_and_recorded() {
         assert!(error.to_string().contains(words), "{error}");
         let recorded = owned.on_disk();
         assert_eq!((recorded.status(), recorded.pid()), (Status::Failed, None));
+        let reason = Some(match not_found {
+            true => SpawnFailure::NotFound,
+            false => SpawnFailure::NotExecutable,
+        });
+        let error = error.to_string();
         assert_eq!(
             recorded.outcome(),
-            Some(&Outcome::SpawnFailed {
-                error: error.to_string()
-            })
+            Some(&Outcome::SpawnFailed { error, reason })
         );
     };
     check("no-such-program-anywhere", true, "not found");

@@ -15,7 +15,7 @@ mod wait;
 pub use process::{
     Signal, alive, context_switches, cpu_ticks, is_stopped, kill, memory_kb, session_of,
 };
-pub use project::{AGENT, Project, binary};
+pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};
 pub use redact::{redacted, redacted_text};
 pub use skip::{note, skip, works};

@@ -1,7 +1,9 @@
 //! A project of a test's own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use session_core::{Observation, SessionId, SessionManager};
@@ -14,9 +16,6 @@ use crate::wait::wait_until;
 /// The variable that marks everything a test's project started.
 const MARK: &str = "TEST_PROJECT";
 
-/// The name of the scripted agent's binary.
-pub const AGENT: &str = "scripted-agent";
-
 /// A directory with a `.monoco` to be, and everything that runs in it. When it
 /// is dropped, nothing runs there any more.
 #[derive(Debug)]
@@ -26,22 +25,22 @@ pub struct Project {
     path: PathBuf,
 }
 
-/// `script` with shell variables that name the binaries under test.
-pub(crate) fn with_names(script: &str) -> String {
-    let (monoco, agent) = (binary("monoco-under-test"), binary(AGENT));
-    format!(
-        "monoco='{}' agent='{}'\n{script}",
-        monoco.display(),
-        agent.display()
-    )
+/// The path of the program under test.
+#[must_use]
+pub fn monoco() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| binary("monoco-under-test"));
+    &PATH
 }
 
-/// The path of a binary of this package.
-///
-/// # Panics
-/// When the test does not run from cargo's target directory.
+/// The path of the scripted agent.
 #[must_use]
-pub fn binary(name: &str) -> PathBuf {
+pub fn agent() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| binary("scripted-agent"));
+    &PATH
+}
+
+/// A binary of this package, which stands where its tests stand.
+fn binary(name: &str) -> String {
     let test = std::env::current_exe().expect("the system tells a test's path");
     let built = test
         .ancestors()
@@ -54,6 +53,14 @@ pub fn binary(name: &str) -> PathBuf {
         built.display()
     );
     built
+        .into_os_string()
+        .into_string()
+        .expect("target directories have plain names")
+}
+
+/// `script` with shell variables that name the binaries under test.
+pub(crate) fn with_names(script: &str) -> String {
+    format!("monoco='{}' agent='{}'\n{script}", monoco(), agent())
 }
 
 impl Default for Project {
@@ -128,8 +135,8 @@ impl Project {
 
     /// `monoco` with `args`, to be run in the project.
     #[must_use]
-    pub fn monoco<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(binary("monoco-under-test"));
+    pub fn monoco<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(monoco());
         command.args(args);
         self.at_home(command)
     }
@@ -143,10 +150,20 @@ impl Project {
         self.at_home(command)
     }
 
+    /// Starts `monoco` with `args`.
+    ///
+    /// # Panics
+    /// When it cannot be executed.
+    #[must_use]
+    #[track_caller]
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
+        self.monoco(args).spawn().expect("monoco can be executed")
+    }
+
     /// Runs `monoco` with `args` to its end.
     #[track_caller]
-    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Ran {
-        finish(self.monoco(args).spawn().expect("monoco can be executed"))
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        finish(self.spawn(args))
     }
 
     /// Runs a shell script to its end.
@@ -172,9 +189,7 @@ impl Project {
         verb: &[&str],
         n_pids: usize,
     ) -> (String, Vec<i32>) {
-        let agent = binary(AGENT);
-        let agent = agent.to_str().expect("target directories have plain names");
-        let id = self.start(options, &[&[agent], verb].concat());
+        let id = self.start(options, &[&[agent()], verb].concat());
         wait_until("the agent has told its pids", || {
             self.pids(&id).len() >= n_pids
         });
@@ -182,8 +197,33 @@ impl Project {
         (id, pids)
     }
 
-    /// Starts the agent `sleep`, and kills its supervisor. Returns the session's id
-    /// and the agent's pid.
+    /// Starts a session of the scripted agent in the foreground. Returns its launcher
+    /// and its id, once it is the only one that runs and its agent has told its pid.
+    #[track_caller]
+    pub fn start_in_foreground(&self, verb: &[&str]) -> (Child, String) {
+        let launcher = self.spawn(&[&["run", "--", agent()], verb].concat());
+        (launcher, self.only_session())
+    }
+
+    /// The id of the only session that runs, once it does and its agent has told
+    /// its pid.
+    #[must_use]
+    #[track_caller]
+    pub fn only_session(&self) -> String {
+        let mut id = String::new();
+        wait_until("one session runs", || {
+            if !self.path.join(".monoco").exists() {
+                return false;
+            }
+            let ids = self.ids(&["--status", "running"]);
+            id = ids.first().cloned().unwrap_or_default();
+            ids.len() == 1 && self.pids(&id).len() == 1
+        });
+        id
+    }
+
+    /// Starts a session of the scripted agent, and kills its supervisor. Returns the
+    /// session's id and the agent's pid.
     #[track_caller]
     pub fn orphan(&self, options: &[&str], verb: &[&str]) -> (String, i32) {
         let (id, pids) = self.start_agent(options, verb, 1);

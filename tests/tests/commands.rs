@@ -4,9 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use monoco_tests::{
-    AGENT, Project, Ran, Signal, alive, binary, finish, gone, kill, skip, wait_until,
-};
+use monoco_tests::{Project, Ran, Signal, agent, alive, finish, gone, kill, skip, wait_until};
 use serde_json::json;
 use session_core::Liveness;
 
@@ -182,12 +180,9 @@ fn an_orphan_keeps_its_name() {
 fn of_sixteen_starters_on_one_name_exactly_one_runs() {
     const STARTERS: usize = 16;
     let project = Project::new();
-    let agent = binary(AGENT).display().to_string();
     for round in 0..4 {
-        let args = ["run", "-d", "--name", "race", "--", &agent, "sleep"];
-        let starters: Vec<_> = (0..STARTERS)
-            .map(|_| project.monoco(&args).spawn().expect("executable"))
-            .collect();
+        let args = ["run", "-d", "--name", "race", "--", agent(), "sleep"];
+        let starters: Vec<_> = (0..STARTERS).map(|_| project.spawn(&args)).collect();
         let ran: Vec<_> = starters.into_iter().map(finish).collect();
         let (started, refused): (Vec<_>, Vec<_>) = ran.iter().partition(|ran| ran.code == 0);
         assert_eq!(started.len(), 1, "round {round}: {ran:?}");
@@ -484,7 +479,7 @@ fn two_who_reconcile_at_once_do_no_harm() {
         &["ps", "-a"],
         &["doctor", "--fix"],
     ]
-    .map(|command| project.monoco(command).spawn().expect("executable"))
+    .map(|command| project.spawn(command))
     .into();
     for ran in at_once {
         finish(ran).ok();

@@ -4,18 +4,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use monoco_tests::{AGENT, Project, Signal, alive, binary, gone, kill, wait_until};
+use monoco_tests::{Project, Signal, agent, alive, gone, kill, monoco, wait_until};
 use session_core::{
     Liveness, NewSession, Outcome, RuntimeError, SessionId, SessionManager, Status, WaitStatus,
 };
 use session_worker::{AgentStdin, Launch, LaunchError, Launched, Launcher};
 
 fn launcher() -> Launcher {
-    Launcher::new(binary("monoco-under-test"))
+    Launcher::new(monoco().into())
 }
 
 fn launch(project: &Project, verb: &[&str]) -> Launch {
-    let mut argv = vec![binary(AGENT).into_os_string()];
+    let mut argv = vec![agent().into()];
     argv.extend(verb.iter().map(Into::into));
     let (name, value) = project.mark();
     Launch {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use monoco_tests::{
-    AGENT, Project, Signal, alive, binary, context_switches, finish, is_stopped, kill, memory_kb,
-    note, redacted, redacted_text, skip, wait_until,
+    Project, Signal, agent, alive, context_switches, finish, is_stopped, kill, memory_kb, note,
+    redacted, redacted_text, skip, wait_until,
 };
 use serde_json::{Value, json};
 use session_core::{Liveness, SessionManager};
@@ -498,10 +498,9 @@ fn watching_tells_every_change() {
 fn a_hundred_sessions_at_once_are_listed_and_cost_nothing_while_idle() {
     const N: usize = 100;
     let project = Project::new();
-    let agent = binary(AGENT).display().to_string();
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..N / 2).for_each(|_| drop(project.start(&[], &[&agent, "sleep"]))));
+            scope.spawn(|| (0..N / 2).for_each(|_| drop(project.start(&[], &[agent(), "sleep"]))));
         }
     });
     let ids = project.ids(&[]);

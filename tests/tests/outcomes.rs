@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use monoco_tests::{AGENT, Project, Signal, binary, finish, kill, wait_until};
+use monoco_tests::{Project, Signal, agent, finish, kill};
 use serde_json::{Value, json};
 
 /// `agent` in the foreground, detached, and through `wait`.
@@ -127,9 +127,9 @@ fn a_segmentation_fault_is_a_crash() {
 #[test]
 fn exit_codes_that_mean_something_to_monoco_are_the_agents_own() {
     for code in [124, 125, 126, 127, 143] {
-        let agent = format!("exit {code}");
+        let script = format!("exit {code}");
         check(
-            &["sh", "-c", &agent],
+            &["sh", "-c", &script],
             code,
             "failed",
             &json!({"kind": "exited", "code": code}),
@@ -180,14 +180,12 @@ fn an_empty_command_is_not_found() {
 
 #[test]
 fn a_timeout_is_told_with_the_real_wait_status() {
-    let agent = binary(AGENT);
-    let agent = agent.to_str().expect("a plain path");
     let outcome =
         |wait_status| json!({"kind": "timed_out", "after_seconds": 1, "wait_status": wait_status});
     let killed = outcome(json!({"kind": "signaled", "signal": 15}));
     check_with(
         &["--timeout", "1"],
-        &[agent, "sleep"],
+        &[agent(), "sleep"],
         124,
         "timeout",
         &killed,
@@ -195,7 +193,7 @@ fn a_timeout_is_told_with_the_real_wait_status() {
     let exited = outcome(json!({"kind": "exited", "code": 0}));
     check_with(
         &["--timeout", "1"],
-        &[agent, "catch-term", "0"],
+        &[agent(), "catch-term", "0"],
         124,
         "timeout",
         &exited,
@@ -207,25 +205,10 @@ fn a_timeout_is_told_with_the_real_wait_status() {
 #[track_caller]
 fn check_stopped(options: &[&str], verb: &[&str], code: i32, wait_status: &Value) {
     let project = Project::new();
-    let agent = binary(AGENT);
-    let agent = agent.to_str().expect("a plain path");
-    let args = [&["run", "--", agent], verb].concat();
-    let foreground = project
-        .monoco(&args)
-        .spawn()
-        .expect("monoco can be executed");
-    wait_until("the foreground session runs", || {
-        project.path().join(".monoco").exists() && project.ids(&["--status", "running"]).len() == 1
-    });
+    let (foreground, _) = project.start_in_foreground(verb);
     let (id, _) = project.start_agent(&[], verb, 1);
-    let waiter = project
-        .monoco(&["wait", &id])
-        .spawn()
-        .expect("monoco can be executed");
+    let waiter = project.spawn(&["wait", &id]);
     let ids = project.ids(&[]);
-    wait_until("both agents are ready", || {
-        ids.iter().all(|id| project.pids(id).len() == 1)
-    });
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     project.run(&[options, &ids].concat()).ok();
     finish(foreground).code(code);
@@ -280,12 +263,7 @@ fn a_signal_that_was_sent_through_monoco_is_no_crash() {
 #[test]
 fn a_signal_from_elsewhere_is_a_crash() {
     let project = Project::new();
-    let agent = binary(AGENT);
-    let foreground = project.monoco(&["run", "--", agent.to_str().expect("a plain path"), "sleep"]);
-    let foreground = { foreground }.spawn().expect("monoco can be executed");
-    wait_until("the foreground session runs", || {
-        project.path().join(".monoco").exists() && project.ids(&["--status", "running"]).len() == 1
-    });
+    let (foreground, _) = project.start_in_foreground(&["sleep"]);
     let (id, _) = project.start_agent(&[], &["sleep"], 1);
     for id in project.ids(&[]) {
         kill(project.agent(&id), Signal::KILL);

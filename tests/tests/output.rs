@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use monoco_tests::{
-    AGENT, PATIENCE, Project, Terminal, alive, binary, cpu_ticks, finish, gone, memory_kb, stays,
+    PATIENCE, Project, Terminal, agent, alive, cpu_ticks, finish, gone, memory_kb, stays,
     wait_until,
 };
 
@@ -56,14 +56,8 @@ fn logs_prints_the_last_lines() {
 fn a_follower_sees_all_and_ends_with_its_session() {
     let project = Project::new();
     let id = start_in_two_parts(&project, "echo last; printf end");
-    let follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
-    let late = project
-        .monoco(&["logs", "-f", "-n", "0", &id])
-        .spawn()
-        .expect("executable");
+    let follower = project.spawn(&["logs", "-f", &id]);
+    let late = project.spawn(&["logs", "-f", "-n", "0", &id]);
     stays("they wait", Duration::from_millis(200), || {
         alive(follower.id().cast_signed())
     });
@@ -77,10 +71,7 @@ fn a_follower_sees_all_and_ends_with_its_session() {
 fn a_follower_ends_with_a_session_that_is_stopped() {
     let project = Project::new();
     let (id, pids) = project.start_agent(&[], &["sleep"], 1);
-    let follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
+    let follower = project.spawn(&["logs", "-f", &id]);
     project.run(&["stop", &id]).ok();
     assert_eq!(finish(follower).ok().out(), format!("pid {}\n", pids[0]));
 }
@@ -89,10 +80,7 @@ fn a_follower_ends_with_a_session_that_is_stopped() {
 fn a_follower_costs_nothing_while_nothing_is_printed() {
     let project = Project::new();
     let (id, _) = project.start_agent(&[], &["sleep"], 1);
-    let follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
+    let follower = project.spawn(&["logs", "-f", &id]);
     let pid = follower.id().cast_signed();
     let switches = || monoco_tests::context_switches(pid);
     let mut before = 0;
@@ -187,9 +175,8 @@ fn check_much(line: &str) {
     const LEN: usize = 50_000_000;
     const BOUND: u64 = 16 << 10;
     let project = Project::new();
-    let agent = binary(AGENT).display().to_string();
     let len = LEN.to_string();
-    let foreground = ["run", "--", &agent, "print", &len, line];
+    let foreground = ["run", "--", agent(), "print", &len, line];
     let id = project.start(&[], &foreground[2..]);
     let supervisor = project.supervisor(&id);
     let follow = memory_to_print(&project, &["logs", "-f", &id], LEN);
@@ -221,10 +208,7 @@ fn a_log_that_was_deleted_harms_nobody() {
     let project = Project::new();
     let id = start_in_two_parts(&project, "echo last; exit 4");
     std::fs::remove_file(project.log_path(&id)).expect("there is a log");
-    let follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
+    let follower = project.spawn(&["logs", "-f", &id]);
     go_on(&project);
     project.run(&["wait", &id]).code(4);
     project.wait_for_release(&id);
@@ -239,10 +223,7 @@ fn a_log_that_was_deleted_harms_nobody() {
 fn a_log_that_was_emptied_is_followed_on() {
     let project = Project::new();
     let id = start_in_two_parts(&project, "echo last");
-    let mut follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
+    let mut follower = project.spawn(&["logs", "-f", &id]);
     let mut first = [0; 6];
     let stdout = follower.stdout.as_mut().expect("it is piped");
     stdout
@@ -288,8 +269,7 @@ fn escape_codes_do_not_reach_a_terminal_and_colours_do() {
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
     let project = Project::new();
-    let agent = binary(AGENT).display().to_string();
-    let id = project.start(&[], &[&agent, "print", "5000000", "80"]);
+    let id = project.start(&[], &[agent(), "print", "5000000", "80"]);
     project.run(&["wait", &id]).ok();
     let script = format!("{{ \"$monoco\" logs {id}; echo code $? >&2; }} | head -n 1");
     let ran = project.run_shell(&script).ok();
@@ -300,10 +280,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
 fn a_follower_whose_reader_has_gone_ends() {
     let project = Project::new();
     let (id, _) = project.start_agent(&[], &["sleep"], 1);
-    let mut follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("executable");
+    let mut follower = project.spawn(&["logs", "-f", &id]);
     drop(follower.stdout.take());
     let start = std::time::Instant::now();
     finish(follower).ok();

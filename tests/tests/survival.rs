@@ -4,25 +4,11 @@
 use std::process::Command;
 
 use monoco_tests::{
-    AGENT, Project, Signal, Terminal, alive, binary, finish, gone, is_stopped, kill, skip, stays,
+    Project, Signal, Terminal, agent, alive, finish, gone, is_stopped, kill, monoco, skip, stays,
     wait_until, works,
 };
 use serde_json::json;
 use session_core::Liveness;
-
-/// The id of the one session that runs in `project`, once its agent does.
-fn only_session(project: &Project) -> String {
-    let mut id = String::new();
-    wait_until("a session runs", || {
-        if !project.path().join(".monoco").exists() {
-            return false;
-        }
-        let ids = project.ids(&["--status", "running"]);
-        id = ids.first().cloned().unwrap_or_default();
-        ids.len() == 1 && project.pids(&id).len() == 1
-    });
-    id
-}
 
 /// That the session can be controlled, and ends truthfully.
 #[track_caller]
@@ -40,16 +26,10 @@ fn check_controllable(project: &Project, id: &str) {
     gone(&project.pids(id));
 }
 
-fn agent() -> String {
-    binary(AGENT).display().to_string()
-}
-
 #[test]
 fn a_session_outlives_its_launcher() {
     let project = Project::new();
-    let mut launcher = project.monoco(&["run", "--", &agent(), "sleep"]);
-    let mut launcher = launcher.spawn().expect("monoco can be executed");
-    let id = only_session(&project);
+    let (mut launcher, id) = project.start_in_foreground(&["sleep"]);
     launcher.kill().expect("it is ours");
     launcher.wait().expect("it is ours");
     check_controllable(&project, &id);
@@ -67,7 +47,7 @@ fn a_session_outlives_its_terminal() {
         let Some(terminal) = Terminal::open(&project, script) else {
             return;
         };
-        let id = only_session(&project);
+        let id = project.only_session();
         terminal.close();
         check_controllable(&project, &id);
     }
@@ -76,9 +56,7 @@ fn a_session_outlives_its_terminal() {
 #[test]
 fn a_hangup_ends_the_launcher_and_not_the_session() {
     let project = Project::new();
-    let mut launcher = project.monoco(&["run", "--", &agent(), "sleep"]);
-    let launcher = launcher.spawn().expect("monoco can be executed");
-    let id = only_session(&project);
+    let (launcher, id) = project.start_in_foreground(&["sleep"]);
     kill(launcher.id().cast_signed(), Signal::HUP);
     let ran = finish(launcher);
     assert_ne!(ran.code, 0, "nobody saw a success: {ran}");
@@ -88,9 +66,7 @@ fn a_hangup_ends_the_launcher_and_not_the_session() {
 #[test]
 fn an_interrupt_stops_the_session_in_the_foreground() {
     let project = Project::new();
-    let mut launcher = project.monoco(&["run", "--", &agent(), "catch-term", "0"]);
-    let launcher = launcher.spawn().expect("monoco can be executed");
-    let id = only_session(&project);
+    let (launcher, id) = project.start_in_foreground(&["catch-term", "0"]);
     kill(launcher.id().cast_signed(), Signal::INT);
     finish(launcher).code(143);
     assert_eq!(project.status(&id), "terminated");
@@ -147,9 +123,8 @@ fn an_orphan_can_be_stopped() {
 #[test]
 fn an_orphan_that_ignores_term_is_killed_with_all_its_tree() {
     let project = Project::new();
-    let agent = agent();
     let script = "\"$0\" daemonize sleep sleep & exec \"$0\" ignore-term";
-    let id = project.start(&[], &["sh", "-c", script, &agent]);
+    let id = project.start(&[], &["sh", "-c", script, agent()]);
     wait_until("three processes have told their pids", || {
         project.pids(&id).len() == 3
     });
@@ -176,10 +151,7 @@ fn an_orphan_can_be_killed_and_removed() {
 fn an_adopted_session_is_owned_again_and_ends_truthfully() {
     let project = Project::new();
     let (id, pid) = project.orphan(&[], &["catch-term", "7"]);
-    let waiter = project
-        .monoco(&["wait", &id])
-        .spawn()
-        .expect("monoco can be executed");
+    let waiter = project.spawn(&["wait", &id]);
     project.run(&["adopt", &id]).ok();
     assert_eq!(project.look(&id).liveness, Liveness::Owned);
     assert!(alive(pid));
@@ -258,14 +230,8 @@ fn kill_both(project: &Project, id: &str) {
 fn agent_and_supervisor_killed_together_are_lost_and_never_a_success() {
     let project = Project::new();
     let (id, _) = project.start_agent(&[], &["sleep"], 1);
-    let waiter = project
-        .monoco(&["wait", &id])
-        .spawn()
-        .expect("monoco can be executed");
-    let follower = project
-        .monoco(&["logs", "-f", &id])
-        .spawn()
-        .expect("monoco can be executed");
+    let waiter = project.spawn(&["wait", &id]);
+    let follower = project.spawn(&["logs", "-f", &id]);
     kill_both(&project, &id);
     finish(waiter).code(125);
     finish(follower).ok();
@@ -285,11 +251,7 @@ fn agent_and_supervisor_killed_together_are_lost_and_never_a_success() {
 #[test]
 fn a_launcher_in_the_foreground_tells_of_a_lost_session() {
     let project = Project::new();
-    let launcher = project
-        .monoco(&["run", "--", &agent(), "sleep"])
-        .spawn()
-        .expect("executable");
-    let id = only_session(&project);
+    let (launcher, id) = project.start_in_foreground(&["sleep"]);
     kill_both(&project, &id);
     finish(launcher).code(125);
 }
@@ -408,7 +370,7 @@ fn killed_while_starting(call: &str, when: u32) -> bool {
         &format!("inject={call}:signal=KILL:when={when}"),
     ]);
     strace
-        .arg(binary("monoco-under-test"))
+        .arg(monoco())
         .args(["run", "-d", "--", "mkdir", "ran"]);
     let started = finish(
         project

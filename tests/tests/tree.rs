@@ -4,20 +4,16 @@
 use std::time::Duration;
 
 use monoco_tests::{
-    AGENT, Project, alive, binary, finish, gone, is_stopped, session_of, stays, wait_until,
+    Project, agent, alive, finish, gone, is_stopped, monoco, session_of, skip, stays, wait_until,
+    works,
 };
 use serde_json::{Value, json};
 use session_core::Liveness;
 
-fn agent() -> String {
-    binary(AGENT).display().to_string()
-}
-
 /// A session of a shell script in which `$0` is the scripted agent and `$1` is monoco.
 #[track_caller]
 fn start_script(project: &Project, options: &[&str], script: &str) -> String {
-    let monoco = binary("monoco-under-test").display().to_string();
-    project.start(options, &["sh", "-c", script, &agent(), &monoco])
+    project.start(options, &["sh", "-c", script, agent(), monoco()])
 }
 
 #[track_caller]
@@ -50,10 +46,7 @@ fn the_grace_is_not_waited_for_when_nothing_is_left() {
 fn a_stop_that_hangs_is_hurried_by_a_kill() {
     let project = Project::new();
     let (id, pids) = project.start_agent(&[], &["ignore-term"], 1);
-    let stop = project
-        .monoco(&["stop", "-t", "1h", &id])
-        .spawn()
-        .expect("executable");
+    let stop = project.spawn(&["stop", "-t", "1h", &id]);
     stays("it ignores TERM", Duration::from_millis(100), || {
         alive(pids[0])
     });
@@ -166,7 +159,7 @@ fn suspend_freezes_the_whole_tree_and_resume_thaws_it() {
 }
 
 #[test]
-fn processes_that_fork_all_the_time_are_frozen_and_ended() {
+fn processes_that_fork_all_the_time_are_frozen() {
     let project = Project::new();
     let id = start_script(&project, &[], "\"$0\" hop 1 & exec \"$0\" sleep");
     wait_until("it hops", || project.pids(&id).len() > 5);
@@ -178,7 +171,20 @@ fn processes_that_fork_all_the_time_are_frozen_and_ended() {
     project.run(&["resume", &id]).ok();
     wait_until("it hops again", || project.log(&id).len() > log.len());
     project.run(&["stop", &id]).ok();
-    assert_eq!(project.survivors(), [0; 0]);
+}
+
+#[test]
+fn of_processes_that_fork_all_the_time_none_escapes() {
+    // Whoever looks for the tree finds the dead, and their children nowhere yet.
+    let project = Project::new();
+    for _ in 0..20 {
+        let script = "for i in 1 2 3 4; do \"$0\" hop 0 & done; exec \"$0\" sleep";
+        let id = start_script(&project, &[], script);
+        wait_until("they hop", || project.pids(&id).len() > 20);
+        project.run(&["kill", &id]).ok();
+        project.wait_for_release(&id);
+        wait_until("nobody escaped", || project.survivors().is_empty());
+    }
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn a_daemon_that_holds_the_output_open_keeps_nobody_waiting() {
         "run",
         "--leave-children",
         "--",
-        &agent(),
+        agent(),
         "daemonize",
         "exit",
         "sleep",
@@ -310,7 +316,7 @@ fn check_inner(project: &Project, outer: &str, inner: &str) {
 fn an_agent_finds_itself_alone_with_its_streams_and_its_name() {
     let project = Project::new();
     let options = ["--issue", "FEAT-7", "--role", "Tester"];
-    let id = project.start(&options, &[&agent(), "describe"]);
+    let id = project.start(&options, &[agent(), "describe"]);
     project.run(&["wait", &id]).ok();
     let found: Value = serde_json::from_slice(&project.log(&id)).expect("it describes itself");
     let log = project.log_path(&id);
@@ -362,4 +368,45 @@ fn the_processes_of_others_are_nobodys_tree() {
     assert!(second_pids.iter().all(|pid| alive(*pid)));
     project.run(&["kill", &second]).ok();
     gone(&second_pids);
+}
+
+#[test]
+fn a_process_whose_first_thread_ended_is_alive() {
+    const SCRIPT: &str = "import ctypes, os, threading, time; \
+        print('pid', os.getpid(), flush=True); \
+        threading.Thread(target=time.sleep, args=(600,)).start(); \
+        ctypes.CDLL(None).pthread_exit(None)";
+    if !works(&["python3", "-c", "import ctypes, threading"]) {
+        return skip("it needs python3");
+    }
+    let project = Project::new();
+    let first_thread_ended = |pid: i32| {
+        wait_until("its first thread has ended", || !alive(pid));
+        assert_eq!(
+            std::fs::read_dir(format!("/proc/{pid}/task"))
+                .expect("it lives")
+                .count(),
+            2
+        );
+    };
+    let is_there = |pid: i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let start = || {
+        let id = project.start(&[], &["python3", "-c", SCRIPT]);
+        wait_until("it told its pid", || project.pids(&id).len() == 1);
+        let pid = project.pids(&id)[0];
+        first_thread_ended(pid);
+        (id, pid)
+    };
+    let (id, pid) = start();
+    assert_eq!(project.status(&id), "running");
+    project.run(&["suspend", &id]).ok();
+    project.run(&["resume", &id]).ok();
+    project.run(&["stop", &id]).ok();
+    wait_until("it is gone", || !is_there(pid));
+    let (id, pid) = start();
+    project.kill_supervisor(&id);
+    assert_eq!(project.look(&id).liveness, Liveness::Orphan);
+    project.run(&["stop", &id]).ok();
+    wait_until("it is gone", || !is_there(pid));
+    assert_eq!(project.status(&id), "terminated");
 }

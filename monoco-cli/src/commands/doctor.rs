@@ -1,15 +1,19 @@
 //! `monoco doctor`: what is wrong with a project, and what to do about it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use session_core::control::Request;
-use session_core::{Damage, Damaged, Liveness, Observation, SessionId, SessionManager, Timestamp};
+use session_core::{
+    Damage, Damaged, Liveness, LostCause, Observation, Outcome, SessionId, SessionManager,
+    Timestamp,
+};
 
 use crate::args::Doctor;
-use crate::error::{self, CliError};
+use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{describe, output};
 
@@ -46,7 +50,7 @@ pub(super) fn doctor(manager: &SessionManager, args: &Doctor) -> Result<Exit, Cl
 fn fix(manager: &SessionManager) -> Result<(), CliError> {
     let report = manager.reconcile()?;
     for (id, error) in &report.failed {
-        let error = error::chain(error);
+        let error = session_core::error_chain(error);
         output::words(&format!("cannot record the end of session {id}: {error}"));
     }
     let (settled, cleared) = (report.settled.len(), report.cleared);
@@ -74,6 +78,7 @@ fn examine(manager: &SessionManager) -> Result<Vec<String>, CliError> {
     let listing = manager.list()?;
     findings.extend(listing.damaged.iter().map(damaged));
     findings.extend(listing.sessions.iter().filter_map(session));
+    findings.extend(leftovers(&listing.sessions));
     findings.extend(unresponsive(manager, &listing.sessions));
     let is_known = |id: &SessionId| {
         listing.sessions.iter().any(|seen| seen.session.id == *id)
@@ -101,6 +106,35 @@ fn directory(path: &Path) -> Option<String> {
     let strangers = mode & !DIRECTORY_MODE;
     (strangers != 0)
         .then(|| format!("{path} has mode {mode:04o}, and others may look in: chmod 0700 '{path}'"))
+}
+
+/// What lost agents left running.
+fn leftovers(sessions: &[Observation]) -> Vec<String> {
+    let is_lost = |seen: &&Observation| {
+        let end = seen.unrecorded_end();
+        let cause = LostCause::OwnerDied;
+        end.as_ref().or(seen.session.outcome()) == Some(&Outcome::Lost { cause })
+    };
+    let lost: BTreeSet<_> = sessions
+        .iter()
+        .filter(is_lost)
+        .map(|seen| &seen.session.id)
+        .collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let mut left: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
+    // Where processes are not shown, there is nothing to find.
+    for (pid, id) in session_core::process::marked().unwrap_or_default() {
+        if lost.contains(&id) {
+            left.entry(id).or_default().push(pid.to_string());
+        }
+    }
+    let finding = |(id, pids): (SessionId, Vec<String>)| {
+        let pids = pids.join(", ");
+        format!("session {id} is lost, but left processes running ({pids}): monoco stop {id}")
+    };
+    left.into_iter().map(finding).collect()
 }
 
 /// Tries what every session needs: a lock, and a file that is durable.
@@ -219,7 +253,7 @@ fn no_answer(manager: &SessionManager, id: &SessionId) -> Option<String> {
         Ok(_) | Err(NoOwner(_) | OwnerDied(_)) => None,
         Err(error) => Some(format!(
             "{}: it may be stopped (`kill -CONT` it) or its machine overloaded",
-            error::chain(&error)
+            session_core::error_chain(&error)
         )),
     }
 }

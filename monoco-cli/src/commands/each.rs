@@ -32,14 +32,22 @@ pub(super) fn each(
     std::thread::scope(|scope| {
         for _ in 0..names.len().min(HANDS) {
             let (done, next, act_on) = (done.clone(), &next, &act_on);
-            scope.spawn(move || {
+            let work = move || {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(name) = names.get(i) else { return };
                     // Once the results cannot be written, nobody takes them.
                     let _ = done.send((i, act_on(name)));
                 }
-            });
+            };
+            if std::thread::Builder::new()
+                .spawn_scoped(scope, work.clone())
+                .is_err()
+            {
+                // No threads to be had: one does it all.
+                work();
+                break;
+            }
         }
         drop(done);
         report_in_order(names, &results)

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use session_core::reconcile::{Action, Report, plan};
-use session_core::{Listing, Outcome, SessionId, SessionManager, Status};
+use session_core::reconcile::{Action, Report};
+use session_core::{Outcome, SessionId, SessionManager, Status};
 
 use crate::args::Reconcile;
 use crate::error::CliError;
@@ -11,11 +11,10 @@ use crate::exit::Exit;
 use crate::{describe, output};
 
 pub(super) fn reconcile(manager: &SessionManager, args: &Reconcile) -> Result<Exit, CliError> {
-    let listing = manager.list()?;
     if args.dry_run {
-        return dry_run(manager, &listing);
+        return dry_run(manager);
     }
-    let report = manager.reconcile_seen(&listing.sessions)?;
+    let report = manager.reconcile()?;
     print(
         report
             .settled
@@ -23,7 +22,7 @@ pub(super) fn reconcile(manager: &SessionManager, args: &Reconcile) -> Result<Ex
             .map(|(id, outcome)| (id, Some(outcome))),
     )?;
     for (id, error) in &report.failed {
-        let error = crate::error::chain(error);
+        let error = session_core::error_chain(error);
         output::words(&format!("cannot record the end of session {id}: {error}"));
     }
     output::words(&summary(&report));
@@ -34,14 +33,8 @@ pub(super) fn reconcile(manager: &SessionManager, args: &Reconcile) -> Result<Ex
     })
 }
 
-fn dry_run(manager: &SessionManager, listing: &Listing) -> Result<Exit, CliError> {
-    let living = manager.living()?;
-    let running: Vec<_> = living
-        .sessions
-        .into_iter()
-        .map(|seen| seen.session.id)
-        .collect();
-    let planned = plan(&listing.sessions, &running);
+fn dry_run(manager: &SessionManager) -> Result<Exit, CliError> {
+    let planned = manager.reconcile_plan()?;
     print(planned.iter().map(|action| match action {
         Action::Settle { id, outcome } => (id, Some(outcome)),
         Action::Clear { id } => (id, None),

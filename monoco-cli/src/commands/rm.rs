@@ -23,7 +23,7 @@ pub(super) fn rm(manager: &SessionManager, args: &Rm) -> Result<Exit, CliError> 
 fn remove(manager: &SessionManager, id: &SessionId, force: bool) -> Result<(), CliError> {
     let seen = match manager.get(id) {
         Ok(seen) => seen,
-        Err(LookError::Damaged { .. }) if force => return Ok(manager.remove_damaged(id)?),
+        Err(LookError::Damaged { .. }) if force => return Ok(manager.forget(id)?),
         Err(LookError::Damaged { path, damage }) => {
             return Err(CliError::DamagedRecord {
                 id: id.clone(),
@@ -41,7 +41,7 @@ fn remove(manager: &SessionManager, id: &SessionId, force: bool) -> Result<(), C
         }
         // A person said so. Its process, wherever it is, is left alone.
         Liveness::Unverified | Liveness::Unknown(_) => {
-            manager.remove_damaged(id)?;
+            manager.forget(id)?;
             output::words(&format!(
                 "session {id} may still run elsewhere; only its record was removed"
             ));

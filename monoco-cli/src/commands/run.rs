@@ -195,6 +195,7 @@ impl Foreground<'_> {
             }
         }
         let Self {
+            manager,
             id,
             end,
             mut log,
@@ -208,7 +209,11 @@ impl Foreground<'_> {
         }
         match session {
             Some(session) => Ok(told(&session)),
-            None => Err(CliError::SupervisorDied { id }),
+            // It may have ended all the same, and somebody else recorded it.
+            None => match manager.get(&id)?.session {
+                session if session.status().is_terminal() => Ok(told(&session)),
+                _ => Err(CliError::SupervisorDied { id }),
+            },
         }
     }
 

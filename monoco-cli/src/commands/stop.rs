@@ -19,11 +19,11 @@ pub(super) fn stop(manager: &SessionManager, args: &Stop) -> Result<Exit, CliErr
 
 fn stop_one(manager: &SessionManager, id: &SessionId, grace: Duration) -> Result<(), CliError> {
     let mut session = manager.load(id)?;
-    if session.session().status().is_terminal() {
-        let status = session.session().status();
+    let status = session.session().status();
+    if status.is_terminal() {
         output::words(&format!("session {id} has ended already ({status})"));
-        return Ok(());
     }
+    // Also then: a lost agent may have left something running.
     session.terminate(grace, BY)?;
     Ok(())
 }

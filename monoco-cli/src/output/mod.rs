@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::error::{self, CliError};
+use crate::error::CliError;
 
 /// How much is gathered before it is written.
 const BUFFER: usize = 64 << 10;
@@ -107,7 +107,7 @@ pub(crate) fn words(text: &str) {
 
 /// Says what went wrong, with the chain of causes.
 pub(crate) fn failure(error: &dyn std::error::Error) {
-    words(&error::chain(error));
+    words(&session_core::error_chain(error));
 }
 
 /// A reader that has gone (`head`) has had enough: no failure.

@@ -4,12 +4,12 @@ mod handle;
 mod tree;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use handle::{ProcessHandle, SignalError};
-pub(crate) use tree::libc_signal;
-pub use tree::{LEASE_FD, Member, SESSION_ID_VAR, Tree, TreeError};
+pub use tree::{LEASE_FD, SESSION_ID_VAR, Tree, TreeError, marked};
 
 use crate::outcome::LostCause;
 use crate::sys;
@@ -152,6 +152,13 @@ impl Host {
                 }
             },
         }
+    }
+
+    /// How long ago the process of `identity` began, on a clock that nobody sets
+    /// (`CLOCK_BOOTTIME`; it counts the time that the machine slept).
+    #[must_use]
+    pub fn age_of(&self, identity: &ProcessIdentity) -> Duration {
+        sys::since_boot(self.tick_offset).saturating_sub(sys::ticks(identity.start_ticks))
     }
 
     /// Whether pids of `identity`'s namespace mean anything here and now.

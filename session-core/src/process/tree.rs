@@ -6,8 +6,8 @@
 //! environment that descendants inherit.
 //!
 //! Other sessions are not part of it, even where the agent started them: a
-//! supervisor below is recognised by the lease that it holds, and left alone
-//! with all below it.
+//! supervisor below is recognised by the lease that it holds, an agent that lost
+//! its supervisor by its own mark; both are left alone with all below them.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -30,80 +30,90 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(3);
 const FREEZE_PAUSE: Duration = Duration::from_micros(50);
 const FREEZE_PAUSE_MAX: Duration = Duration::from_millis(2);
 
-/// Where a tree grows.
+/// How long KILL is repeated before what is left is reported.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at what is left of a tree.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The longest grace period that is told from one without end.
+const GRACE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Where a tree grows. It can be looked at any time, also when nobody is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tree {
-    /// All descendants of the calling process, which is a subreaper.
-    Below,
-    /// The agent, its descendants, and whoever carries the session's id in its
-    /// environment: for agents whose subreaper has died.
-    Marked {
-        /// The agent's first process, if it is still there.
-        agent: Option<Pid>,
-        /// The session.
-        id: SessionId,
-    },
+pub struct Tree {
+    id: SessionId,
+    root: Root,
 }
 
-/// One living process of a tree.
-#[derive(Debug)]
-pub struct Member {
-    handle: ProcessHandle,
-    stat: sys::Stat,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    /// This process, a subreaper: all its descendants.
+    Own,
+    /// An agent whose subreaper has died: it (while it is there), its descendants,
+    /// and whoever carries the session's id in its environment.
+    Agent(Option<Anchor>),
 }
 
-impl Member {
-    /// The process.
-    #[must_use]
-    pub fn handle(&self) -> &ProcessHandle {
-        &self.handle
-    }
+/// A process that was verified while its pidfd was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Anchor {
+    pid: Pid,
+    start_ticks: u64,
+}
 
-    /// Whether it is stopped, or as good as stopped: one that waits, as
-    /// posix_spawn(3) does, for a child to execute its program (`vfork(2)`) stops
-    /// only after a child that is stopped already.
-    fn rests_among(&self, members: &[Self]) -> bool {
-        let pid = self.handle.pid();
-        let is_stopped_child =
-            |other: &Self| other.stat.ppid == pid.get() && other.stat.is_stopped();
-        self.stat.is_stopped()
-            || (self.stat.is_uninterruptible()
-                && members.iter().any(is_stopped_child)
-                && sys::is_pending(pid, libc_signal::STOP))
-    }
+/// One living process of a tree, as it was found.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    pid: Pid,
+    look: Seen,
+}
+
+/// What was seen of a member.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    Stat(sys::Stat),
+    /// It became another user's, and `/proc` hides it (`hidepid=`).
+    Hidden,
 }
 
 impl Tree {
-    /// Everybody who lives in the tree now.
+    /// The tree below this process, which is a subreaper and has no children but
+    /// those of session `id`.
+    #[must_use]
+    pub fn below(id: SessionId) -> Self {
+        Self {
+            id,
+            root: Root::Own,
+        }
+    }
+
+    /// The tree of an agent that is not below this process. `agent` is its first
+    /// process, if it still is there.
+    #[must_use]
+    pub fn of(id: SessionId, agent: Option<&ProcessHandle>) -> Self {
+        let anchor = agent.and_then(|agent| {
+            let sys::Look::Found(stat) = sys::look(agent.pid()) else {
+                return None;
+            };
+            // Not ended after the look: so it was the process that was looked at.
+            let alive = matches!(agent.has_ended(), Ok(false));
+            alive.then_some(Anchor {
+                pid: agent.pid(),
+                start_ticks: stat.start_ticks,
+            })
+        });
+        Self {
+            id,
+            root: Root::Agent(anchor),
+        }
+    }
+
+    /// The pids of everybody who lives in the tree now.
     ///
     /// # Errors
     /// When the system does not let us look.
-    pub fn members(&self) -> io::Result<Vec<Member>> {
-        let mut members = Vec::new();
-        match self {
-            Self::Below => descend(sys::own_pid(), &mut members)?,
-            Self::Marked { agent, id } => {
-                if let Some(agent) = agent {
-                    join(*agent, &mut members, |_| true)?;
-                    descend(agent.get(), &mut members)?;
-                }
-                let mark = format!("{SESSION_ID_VAR}={id}");
-                for pid in sys::all_pids()? {
-                    let known = members.iter().any(|member| member.handle.pid() == pid);
-                    if !known
-                        && pid.get() != sys::own_pid()
-                        && sys::environ_contains(pid, mark.as_bytes())
-                        // The supervisor of a session that the agent started.
-                        && !sys::holds_lease(pid, LEASE_FD)
-                    {
-                        join(pid, &mut members, |_| {
-                            sys::environ_contains(pid, mark.as_bytes())
-                        })?;
-                    }
-                }
-            }
-        }
-        Ok(members)
+    pub fn pids(&self) -> Result<Vec<Pid>, TreeError> {
+        let members = self.members().map_err(TreeError::Look)?;
+        Ok(members.iter().map(|member| member.pid).collect())
     }
 
     /// Sends `signal` to everybody in the tree; tells how many there were.
@@ -114,12 +124,11 @@ impl Tree {
         let members = self.members().map_err(TreeError::Look)?;
         let mut refused = None;
         for member in &members {
-            match member.handle.signal(signal) {
-                Ok(()) | Err(SignalError::Gone(_)) => {}
-                Err(error) => refused = refused.or(Some(error)),
+            if let Err(error) = member.signal(signal) {
+                refused = refused.or(Some(error));
             }
         }
-        refused.map_or(Ok(members.len()), |error| Err(TreeError::Signal(error)))
+        refused.map_or(Ok(members.len()), Err)
     }
 
     /// Asks everybody to end: TERM, then CONT, without which a stopped process
@@ -133,29 +142,60 @@ impl Tree {
         asked
     }
 
+    /// Ends everybody: asks, waits at most for `grace`, and kills until nobody is
+    /// left. Without any grace nobody is asked.
+    ///
+    /// # Errors
+    /// A refusal, or who outlived every KILL.
+    pub fn end(&self, grace: Duration) -> Result<(), TreeError> {
+        if !grace.is_zero() {
+            let graceful = Instant::now() + grace.min(GRACE_MAX);
+            // A refusal shows again with KILL, and is reported then.
+            let _ = self.ask_to_end();
+            while Instant::now() < graceful {
+                if matches!(self.pids(), Ok(pids) if pids.is_empty()) {
+                    return Ok(());
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
+        let deadline = Instant::now() + KILL_PATIENCE;
+        while self.signal(libc_signal::KILL)? > 0 {
+            if Instant::now() >= deadline {
+                return Err(TreeError::Survivors(self.pids()?));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
     /// Stops everybody, until a look through the tree finds nobody who is not
     /// stopped: a process that was just being forked is not missed.
     ///
     /// # Errors
-    /// A refusal, or a tree that does not come to rest. What was stopped stays so.
+    /// A refusal, or a tree that does not come to rest. It goes on then.
     pub fn freeze(&self) -> Result<(), TreeError> {
+        self.try_freeze().inspect_err(|_| {
+            // The first error counts.
+            let _ = self.thaw();
+        })
+    }
+
+    fn try_freeze(&self) -> Result<(), TreeError> {
         let deadline = Instant::now() + FREEZE_PATIENCE;
         let mut pause = FREEZE_PAUSE;
+        let mut asked: Vec<Pid> = Vec::new();
         while Instant::now() < deadline {
             let members = self.members().map_err(TreeError::Look)?;
-            let mut restless = members
-                .iter()
-                .filter(|member| !member.rests_among(&members))
-                .peekable();
-            if restless.peek().is_none() {
+            let rests = |member: &Member| member.rests_among(&members, &asked);
+            let restless: Vec<_> = members.iter().filter(|member| !rests(member)).collect();
+            if restless.is_empty() {
                 return Ok(());
             }
-            for member in restless {
-                match member.handle.signal(libc_signal::STOP) {
-                    Ok(()) | Err(SignalError::Gone(_)) => {}
-                    Err(error) => return Err(TreeError::Signal(error)),
-                }
+            for member in &restless {
+                member.signal(libc_signal::STOP)?;
             }
+            asked.extend(restless.iter().map(|member| member.pid));
             // A process stops only once it gets onto a processor.
             std::thread::sleep(pause);
             pause = (pause * 2).min(FREEZE_PAUSE_MAX);
@@ -169,6 +209,136 @@ impl Tree {
     /// The first refusal, after everybody else has been thawed.
     pub fn thaw(&self) -> Result<(), TreeError> {
         self.signal(libc_signal::CONT).map(|_| ())
+    }
+
+    fn members(&self) -> io::Result<Vec<Member>> {
+        let mut members = Vec::new();
+        match self.root {
+            Root::Own => self.descend(sys::own_pid(), &mut members)?,
+            Root::Agent(anchor) => {
+                if let Some(Anchor { pid, start_ticks }) = anchor
+                    && let Some(agent) = find(pid, |stat| stat.start_ticks == start_ticks)?
+                {
+                    members.push(agent);
+                    self.descend(pid.get(), &mut members)?;
+                }
+                self.add_marked(&mut members)?;
+            }
+        }
+        // Who asks from within the tree has to live to see the answer.
+        members.retain(|member| member.pid.get() != sys::own_pid());
+        Ok(members)
+    }
+
+    /// Adds the living descendants of `root`, but no other session's.
+    fn descend(&self, root: i32, members: &mut Vec<Member>) -> io::Result<()> {
+        let mut parents = vec![root];
+        while let Some(parent) = parents.pop() {
+            for child in sys::children(parent)? {
+                // A descendant whose parent died in this moment belongs to the root now.
+                let ours = |stat: &sys::Stat| stat.ppid == parent || stat.ppid == root;
+                if !self.is_other_sessions(child)
+                    && let Some(member) = find(child, ours)?
+                {
+                    members.push(member);
+                    parents.push(child.get());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds those who are told only by their environment.
+    fn add_marked(&self, members: &mut Vec<Member>) -> io::Result<()> {
+        let is_ours = |pid| sys::session_mark(pid).is_some_and(|mark| mark == self.id.as_str());
+        for pid in sys::all_pids()? {
+            let known = members.iter().any(|member| member.pid == pid);
+            if !known
+                && is_ours(pid)
+                && !sys::holds_lease(pid, LEASE_FD)
+                && let Some(member) = find(pid, |_| is_ours(pid))?
+            {
+                members.push(member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `pid` belongs to a session that the agent started: its supervisor,
+    /// or, where that has died, its agent.
+    fn is_other_sessions(&self, pid: Pid) -> bool {
+        sys::holds_lease(pid, LEASE_FD)
+            || sys::session_mark(pid)
+                .is_some_and(|mark| mark != self.id.as_str() && SessionId::parse(&mark).is_ok())
+    }
+}
+
+/// Every living process of this user that says in its environment to which session
+/// it belongs, supervisors of other sessions left out.
+///
+/// # Errors
+/// When the system does not let us look.
+pub fn marked() -> io::Result<Vec<(Pid, SessionId)>> {
+    let pids = sys::all_pids()?
+        .into_iter()
+        .filter(|pid| !sys::holds_lease(*pid, LEASE_FD));
+    let mark = |pid| Some((pid, SessionId::parse(&sys::session_mark(pid)?).ok()?));
+    Ok(pids.filter_map(mark).collect())
+}
+
+/// The process `pid`, if it lives and, with its pidfd open, is who was meant.
+fn find(pid: Pid, ours: impl FnOnce(&sys::Stat) -> bool) -> io::Result<Option<Member>> {
+    let Some(handle) = ProcessHandle::open(pid)? else {
+        return Ok(None);
+    };
+    let look = match sys::look(pid) {
+        sys::Look::Found(stat) if ours(&stat) => Seen::Stat(stat),
+        // It was found among its parent's children; more cannot be known of it.
+        sys::Look::Hidden(_) => Seen::Hidden,
+        sys::Look::Found(_) | sys::Look::Absent => return Ok(None),
+    };
+    // Not ended after the look: the pid was not handed on before it. (The state Z
+    // alone says nothing: a first thread may end before the others.)
+    Ok((!handle.has_ended()?).then_some(Member { pid, look }))
+}
+
+impl Member {
+    /// Signals this process, and no other that has its pid by now. One pidfd at a
+    /// time: a tree may have more processes than we may have descriptors.
+    fn signal(&self, signal: i32) -> Result<(), TreeError> {
+        let opened = ProcessHandle::open(self.pid).map_err(TreeError::Look)?;
+        let Some(handle) = opened else { return Ok(()) };
+        let is_same = match (self.look, sys::look(self.pid)) {
+            (Seen::Stat(then), sys::Look::Found(now)) => then.start_ticks == now.start_ticks,
+            (_, sys::Look::Hidden(_)) => true,
+            _ => false,
+        };
+        if !is_same || handle.has_ended().map_err(TreeError::Look)? {
+            return Ok(());
+        }
+        match handle.signal(signal) {
+            Ok(()) | Err(SignalError::Gone(_)) => Ok(()),
+            Err(error) => Err(TreeError::Signal(error)),
+        }
+    }
+
+    /// Whether it is stopped, or as good as stopped: one that waits, as
+    /// posix_spawn(3) does, for a child to execute its program (`vfork(2)`) stops
+    /// only after a child that is stopped already; and one whose first thread has
+    /// ended does not show that the others are stopped.
+    fn rests_among(&self, members: &[Self], asked: &[Pid]) -> bool {
+        let Seen::Stat(stat) = self.look else {
+            return asked.contains(&self.pid);
+        };
+        let is_stopped_child = |other: &Self| match other.look {
+            Seen::Stat(other) => other.ppid == self.pid.get() && other.is_stopped(),
+            Seen::Hidden => false,
+        };
+        stat.is_stopped()
+            || (stat.has_lost_its_first_thread() && asked.contains(&self.pid))
+            || (stat.is_uninterruptible()
+                && members.iter().any(is_stopped_child)
+                && sys::is_pending(self.pid, libc_signal::STOP))
     }
 }
 
@@ -197,44 +367,7 @@ pub enum TreeError {
         "the tree does not come to rest: its processes are forked faster than they can be stopped"
     )]
     Restless,
-}
-
-/// Adds the living descendants of `root`, but no other session's.
-fn descend(root: i32, members: &mut Vec<Member>) -> io::Result<()> {
-    let mut parents = vec![root];
-    while let Some(parent) = parents.pop() {
-        for child in sys::children(parent)? {
-            if sys::holds_lease(child, LEASE_FD) {
-                continue;
-            }
-            // A descendant whose parent died in this moment belongs to the root now.
-            let ours = |stat: &sys::Stat| stat.ppid == parent || stat.ppid == root;
-            if join(child, members, ours)? {
-                parents.push(child.get());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds `pid`, if it lives and, with its pidfd open, still is who was meant.
-/// Tells whether it may have children of its own.
-fn join(
-    pid: Pid,
-    members: &mut Vec<Member>,
-    ours: impl FnOnce(&sys::Stat) -> bool,
-) -> io::Result<bool> {
-    let Some(handle) = ProcessHandle::open(pid)? else {
-        return Ok(false);
-    };
-    let sys::Look::Found(stat) = sys::look(pid) else {
-        return Ok(false);
-    };
-    // Not ended after the look: the pid was not handed on before it.
-    if stat.is_dead() || !ours(&stat) || handle.has_ended()? {
-        // The first thread of a process may be dead while others still live.
-        return Ok(stat.is_dead());
-    }
-    members.push(Member { handle, stat });
-    Ok(true)
+    /// Some of the tree outlived every KILL.
+    #[error("processes are still there after KILL: {}", .0.iter().map(Pid::to_string).collect::<Vec<_>>().join(", "))]
+    Survivors(Vec<Pid>),
 }

@@ -86,6 +86,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::from(killed),
         Outcome::SpawnFailed {
             error: "claude: not found".into(),
+            reason: Some(crate::SpawnFailure::NotFound),
         },
         Outcome::Lost {
             cause: LostCause::Reboot,
@@ -122,7 +123,7 @@ fn sessions() -> Vec<Session> {
             }
         }
         let error = "no".to_owned();
-        sessions.push(ended(new.clone(), Outcome::SpawnFailed { error }));
+        sessions.push(ended(new.clone(), Outcome::never_ran(error)));
         sessions.push(new);
         sessions.extend(alive);
     }
@@ -458,7 +459,7 @@ fn the_outcomes_look_like_this() {
     {"kind":"exited","code":0}
     {"kind":"exited","code":7}
     {"kind":"signaled","signal":9,"core_dumped":true}
-    {"kind":"spawn_failed","error":"claude: not found"}
+    {"kind":"spawn_failed","error":"claude: not found","reason":"not_found"}
     {"kind":"lost","cause":"reboot"}
     {"kind":"lost","cause":"owner_died"}
     {"kind":"timed_out","after_seconds":900}

@@ -22,12 +22,23 @@ use crate::process::{Host, Pid};
 pub(crate) struct Stat {
     pub(crate) state: u8,
     pub(crate) ppid: i32,
+    threads: u32,
     pub(crate) start_ticks: u64,
 }
 
 impl Stat {
-    /// A zombie, or on its way to become nothing.
+    /// A zombie, or on its way to become nothing. A process whose first thread
+    /// has ended looks the same, but has others.
     pub(crate) fn is_dead(&self) -> bool {
+        self.is_ended_thread() && self.threads <= 1
+    }
+
+    /// Lives on in other threads than its first.
+    pub(crate) fn has_lost_its_first_thread(&self) -> bool {
+        self.is_ended_thread() && self.threads > 1
+    }
+
+    fn is_ended_thread(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
@@ -103,10 +114,12 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let ppid = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(17)?.parse().ok()?;
+    let threads = fields.nth(15)?.parse().ok()?;
+    let start_ticks = fields.nth(1)?.parse().ok()?;
     Some(Stat {
         state,
         ppid,
+        threads,
         start_ticks,
     })
 }
@@ -154,6 +167,23 @@ fn tick_offset() -> i64 {
     let (seconds, nanos) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let ticks_per_second = rustix::param::clock_ticks_per_second() as i64;
     seconds * ticks_per_second + nanos / (1_000_000_000 / ticks_per_second)
+}
+
+/// How long a number of clock ticks is.
+pub(crate) fn ticks(ticks: u64) -> Duration {
+    Duration::from_secs(ticks)
+        / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100)
+}
+
+/// The time since boot, as the initial time namespace counts it.
+pub(crate) fn since_boot(tick_offset: i64) -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = Duration::try_from(now).unwrap_or_default();
+    let offset = ticks(tick_offset.unsigned_abs());
+    match tick_offset < 0 {
+        true => now + offset,
+        false => now.saturating_sub(offset),
+    }
 }
 
 /// The children of all threads of `parent` (`proc_pid_tid_children(5)`). A
@@ -206,27 +236,31 @@ pub(crate) fn all_pids() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// Whether the environment `pid` was started with holds exactly `assignment`.
-pub(crate) fn environ_contains(pid: Pid, assignment: &[u8]) -> bool {
-    let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else {
-        return false;
-    };
+/// The session that `pid` says in its environment to belong to.
+pub(crate) fn session_mark(pid: Pid) -> Option<String> {
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
     let mut environ = Vec::new();
     // ARG_MAX bounds the environment (execve(2)); 8 MiB is more than any sets it to by default.
-    match file.take(8 << 20).read_to_end(&mut environ) {
-        Ok(_) => environ
-            .split(|b| *b == 0)
-            .any(|variable| variable == assignment),
-        Err(_) => false,
-    }
+    file.take(8 << 20).read_to_end(&mut environ).ok()?;
+    let name = crate::process::SESSION_ID_VAR.as_bytes();
+    let value = environ.split(|b| *b == 0).find_map(|variable| {
+        variable
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix(b"="))
+    });
+    value.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// Whether `pid` has a lease open under descriptor `fd`.
+/// Whether `pid` has a lease open, and held, under descriptor `fd`.
 pub(crate) fn holds_lease(pid: Pid, fd: i32) -> bool {
-    let Ok(target) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else {
+    let link = format!("/proc/{pid}/fd/{fd}");
+    let Ok(target) = fs::read_link(&link) else {
         return false;
     };
-    crate::store::is_lease_path(&target)
+    // A removed lease is marked so; it still is one (proc_pid_fd(5)).
+    let target = target.to_string_lossy();
+    let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
+    crate::store::is_lease_path(target.as_ref()) && crate::lease::is_held(link.as_ref())
 }
 
 /// Waits until `fd` is readable; tells whether it is. `None` waits for ever.
@@ -387,6 +421,7 @@ mod tests {
             Some(Stat {
                 state: b'S',
                 ppid: 7,
+                threads: 1,
                 start_ticks: 12345
             })
         );

@@ -697,7 +697,7 @@ fn a_record_that_vanishes_was_removed_and_is_no_error() {
             let id = project.claim().session().id.clone();
             let mut claim = project.manager.claim(&id).expect("unclaimed");
             claim
-                .finish(Outcome::SpawnFailed { error: "no".into() })
+                .finish(Outcome::never_ran("no"))
                 .expect("pending → failed");
             drop(claim);
             project.manager.remove(&id).expect("it has ended");

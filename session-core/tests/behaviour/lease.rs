@@ -537,7 +537,7 @@ fn owners_who_come_and_go_never_remove_each_others_lease() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                for _ in 0..150 {
+                for _ in 0..50 {
                     let claim = match project.manager.claim(&id) {
                         Ok(claim) => claim,
                         Err(ClaimError::Lease(LeaseError::Held(_))) => continue,
@@ -584,7 +584,7 @@ fn an_owner_killed_at_any_step_leaves_nothing_in_the_way() {
     }
     let project = Project::new();
     let churn = id("churn");
-    for round in 0..25_u64 {
+    for round in 0..20_u64 {
         let mut other = Other::start("churn", project.path());
         until("the other process is at it", || {
             !project.names("run").is_empty() || !project.names("sessions").is_empty()
@@ -709,7 +709,7 @@ fn sweeping_is_never_in_a_starters_way() {
             });
         }
         let started = scope.spawn(|| {
-            for _ in 0..300 {
+            for _ in 0..100 {
                 let claim = project.manager.claim_new(NewSession::default());
                 let id = claim.expect("nothing refuses a start").session().id.clone();
                 project.manager.remove(&id).expect("nobody began");

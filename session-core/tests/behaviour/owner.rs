@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use session_core::{
     ClaimError, Liveness, NewSession, Outcome, Process, ProcessHandle, RuntimeError,
-    RuntimeSession, Session, SessionManager, Status, WaitStatus, Worker, WorkerError, WriteError,
+    RuntimeSession, Session, SessionManager, SpawnFailure, Status, WaitStatus, Worker, WorkerError,
+    WriteError,
 };
 
 use crate::processes::{identify, until};
@@ -21,7 +22,7 @@ use crate::project::Project;
 struct ShellGate {
     manager: SessionManager,
     running: Option<Running>,
-    refuse: Option<Step>,
+    refuse: Option<(Step, fn() -> WorkerError)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,10 +46,7 @@ impl ShellGate {
     /// Fails at the step that the test chose.
     fn at(&self, step: Step) -> Result<(), WorkerError> {
         match self.refuse {
-            Some(refuse) if refuse == step => Err(WorkerError::Io {
-                attempt: "do as the test says",
-                source: io::Error::other("it refuses"),
-            }),
+            Some((refuse, error)) if refuse == step => Err(error()),
             _ => Ok(()),
         }
     }
@@ -161,7 +159,15 @@ fn owner(project: &Project, command: &[&str]) -> Owner {
 }
 
 fn refuse(owner: &mut Owner, step: Step) {
-    owner.as_owner_mut().expect("an owner").1.refuse = Some(step);
+    refuse_with(owner, step, || WorkerError::Io {
+        attempt: "do as the test says",
+        source: io::Error::other("it refuses"),
+    });
+}
+
+fn refuse_with(owner: &mut Owner, step: Step, error: fn() -> WorkerError) {
+    let (_, worker) = owner.as_owner_mut().expect("an owner");
+    worker.refuse = Some((step, error));
 }
 
 /// The owner and the record on disk say the same.
@@ -299,7 +305,7 @@ fn an_agent_that_cannot_be_started_has_failed() {
         );
         // With the system's reason, and without a process that never was the agent.
         let error = "cannot do as the test says: it refuses".to_owned();
-        let failed = Outcome::SpawnFailed { error };
+        let failed = Outcome::never_ran(error);
         check(&project, &owner, Status::Failed, Some(&failed));
         assert_eq!(owner.session().pid(), None);
         assert_eq!(owner.session().started_at(), None);
@@ -309,12 +315,42 @@ fn an_agent_that_cannot_be_started_has_failed() {
 }
 
 #[test]
+fn what_is_wrong_with_a_program_is_recorded() {
+    let cases: [(fn() -> WorkerError, _, _); 2] = [
+        (
+            || WorkerError::NotFound("claude".into()),
+            "claude: not found",
+            SpawnFailure::NotFound,
+        ),
+        (
+            || WorkerError::NotExecutable {
+                program: "claude".into(),
+                reason: "permission denied".into(),
+            },
+            "claude: permission denied",
+            SpawnFailure::NotExecutable,
+        ),
+    ];
+    for (error, words, reason) in cases {
+        let project = Project::new();
+        let mut owner = owner(&project, &["claude"]);
+        refuse_with(&mut owner, Step::Release, error);
+        assert!(owner.start().is_err());
+        let failed = Outcome::SpawnFailed {
+            error: words.to_owned(),
+            reason: Some(reason),
+        };
+        check(&project, &owner, Status::Failed, Some(&failed));
+    }
+}
+
+#[test]
 fn an_agent_that_is_ended_before_it_started_never_ran() {
     let project = Project::new();
     let mut owner = owner(&project, &["sleep", "600"]);
     owner.terminate(GRACE, "cli").expect("nothing runs");
     let error = "stopped by cli before it was started".to_owned();
-    let failed = Outcome::SpawnFailed { error };
+    let failed = Outcome::never_ran(error);
     check(&project, &owner, Status::Failed, Some(&failed));
     assert!(owner.start().is_err());
 }

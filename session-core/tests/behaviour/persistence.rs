@@ -177,7 +177,7 @@ fn every_end_is_saved() {
     let mut claim = project.claim();
     let error = "claude: not found".to_owned();
     claim
-        .finish(Outcome::SpawnFailed { error })
+        .finish(Outcome::never_ran(error))
         .expect("pending → failed");
     check(&project, &claim, Status::Failed);
 }
@@ -265,7 +265,7 @@ fn terminating_what_never_started_says_so() {
     let mut loaded = project.manager.load(&id).expect("a session");
     let ended = loaded.terminate(Duration::ZERO, "cli").expect("unclaimed");
     let error = "stopped by cli before it was started".to_owned();
-    assert_eq!(ended.outcome(), Some(&Outcome::SpawnFailed { error }));
+    assert_eq!(ended.outcome(), Some(&Outcome::never_ran(error)));
     assert_eq!(project.names("run"), [""; 0]);
 }
 
@@ -735,6 +735,39 @@ fn a_session_is_meant_by_id_by_name_or_by_prefix() {
     let newer = named("later", Some("fixer"));
     check("fixer", "later");
     drop(newer);
+}
+
+#[test]
+fn a_record_that_nobody_could_read_is_not_written() {
+    let project = Project::new();
+    let new = NewSession {
+        command: vec!["claude".into(), "x".repeat(2 << 20)],
+        ..NewSession::default()
+    };
+    let refused = project.manager.claim_new(new);
+    assert!(matches!(refused, Err(ClaimError::TooLong { .. })));
+    assert_eq!(project.names("sessions"), [""; 0]);
+    assert_eq!(project.names("run"), [""; 0]);
+}
+
+#[test]
+fn what_nobody_owns_can_be_forgotten() {
+    let project = Project::new();
+    let agent = Agent::sleeping();
+    let claim = project.running(agent.process());
+    let id = claim.session().id.clone();
+    assert!(project.manager.forget(&id).is_err(), "it is owned");
+    drop(claim);
+    until("the owner is gone", || {
+        project.liveness(&id) == Liveness::Orphan
+    });
+    project.plant(id.as_str(), "damaged");
+    fs::write(project.inside(format!("logs/{id}.log")), "output").expect("a log");
+    project.manager.forget(&id).expect("nobody owns it");
+    for folder in ["sessions", "logs", "run"] {
+        assert_eq!(project.names(folder), [""; 0], "{folder}");
+    }
+    assert!(agent.lives());
 }
 
 #[test]

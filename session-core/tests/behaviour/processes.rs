@@ -62,8 +62,10 @@ impl Agent {
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let spawned = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut child = spawned.expect("the program is there");
+        // What outlives a failed test must not hold the test runner's output open.
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program is there");
         let process = identify(child.id());
         let handle = ProcessHandle::open(process.pid).expect("a pidfd");
         let handle = handle.expect("it was not reaped yet");

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use session_core::process::TreeError;
+use session_core::process::{Tree, TreeError};
 use session_core::{Outcome, WaitStatus};
 
 use super::server::Ticket;
@@ -52,6 +52,7 @@ pub(super) struct Ending {
     kill_at: Instant,
     pause: Duration,
     look_at: Option<Instant>,
+    over: bool,
 }
 
 /// How far it has come.
@@ -71,7 +72,7 @@ impl Ending {
         let now = Instant::now();
         if !grace.is_zero() {
             // A refusal shows again with KILL, and is reported then.
-            let _ = worker.tree().map(|tree| tree.ask_to_end());
+            let _ = worker.tree().map(Tree::ask_to_end);
         }
         let kill_at = now
             .checked_add(grace)
@@ -82,6 +83,7 @@ impl Ending {
             kill_at,
             pause: KILL_AGAIN,
             look_at: None,
+            over: false,
         }
     }
 
@@ -93,31 +95,35 @@ impl Ending {
     }
 
     /// When [`turn`](Self::turn) is due even if nobody dies.
-    pub(super) fn deadline(&self) -> Instant {
-        self.look_at
-            .map_or(self.kill_at, |look_at| look_at.min(self.kill_at))
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.over {
+            true => None,
+            false => Some(self.look_at.map_or(self.kill_at, |at| at.min(self.kill_at))),
+        }
     }
 
     /// Looks at what is left, and kills it when its time has come.
     pub(super) fn turn(&mut self, worker: &mut ProcessWorker) -> Progress {
         let now = Instant::now();
         let ended = matches!(worker.ended(), Ok(Some(_)));
-        let tree = match worker.tree() {
-            Ok(tree) => tree,
-            Err(_) => return Progress::Over,
+        let Ok(tree) = worker.tree() else {
+            return Progress::Over;
         };
         self.look_at = (!worker.hears_of_deaths()).then(|| now + LOOK_AGAIN);
-        match tree.members() {
-            Ok(members) if members.is_empty() && ended => return Progress::Over,
-            Ok(_) if now < self.kill_at => return Progress::Goes,
-            // What cannot be seen cannot be killed; look again with the next KILL.
-            Ok(_) | Err(_) => {}
+        let left = tree.pids();
+        self.over = ended && matches!(&left, Ok(pids) if pids.is_empty());
+        if self.over {
+            return Progress::Over;
+        }
+        if now < self.kill_at {
+            return Progress::Goes;
         }
         self.kill_at = now + self.pause;
         self.pause = (self.pause * 2).min(KILL_PAUSE_MAX);
         match tree.signal(libc::SIGKILL) {
-            Ok(_) => Progress::Goes,
-            Err(error) => Progress::Refused(error),
+            Err(error @ TreeError::Signal(_)) => Progress::Refused(error),
+            // What cannot be looked through now is tried again with the next KILL.
+            Ok(_) | Err(_) => Progress::Goes,
         }
     }
 }

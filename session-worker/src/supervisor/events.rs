@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, LeaseError, Outcome, RuntimeError, RuntimeSession, Status, WaitStatus,
+    Claim, ClaimError, LeaseError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp,
+    WaitStatus, WriteError, error_chain,
 };
 
 use super::clock::Countdown;
@@ -36,11 +37,15 @@ pub(super) struct Supervisor {
     pub(super) report: Option<ReportWriter>,
     countdown: Countdown,
     ending: Option<Ending>,
+    /// How and when the agent's first process ended, from when that was seen.
+    end: Option<(Outcome, Timestamp)>,
     /// The last signal that was sent on request, by whom and when.
     sent: Option<(i32, String, Instant)>,
     waiters: Vec<Ticket>,
     write_again: Option<(Instant, Duration)>,
     look_at_lease: Option<Instant>,
+    /// Whether the system does not tell of removals from the run directory.
+    must_look: bool,
 }
 
 /// The owner steps down: somebody else owns the session now.
@@ -62,10 +67,12 @@ impl Supervisor {
             report: None,
             countdown,
             ending: None,
+            end: None,
             sent: None,
             waiters: Vec::new(),
             write_again: None,
             look_at_lease: None,
+            must_look: false,
         };
         supervisor.watch_lease();
         supervisor
@@ -95,6 +102,7 @@ impl Supervisor {
             self.answer(ticket, request);
         }
         if self.ending.is_none()
+            && self.end.is_none()
             && let Some(after) = self.countdown.is_over()
         {
             self.end_tree(Cause::TimedOut { after }, self.grace(), None);
@@ -104,7 +112,9 @@ impl Supervisor {
             Some(_) => self.go_on_ending(),
             None => self.order.leave_children,
         };
-        Ok(nothing_left && (self.is_recorded() || self.is_homeless()))
+        // Where the whole project was removed, there is nothing left to own.
+        Ok(nothing_left
+            && (self.is_recorded() || (self.end.is_some() && self.claim().is_homeless())))
     }
 
     fn wait(&mut self) {
@@ -136,9 +146,10 @@ impl Supervisor {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let ending = match &self.ending {
-            Some(ending) => Some(ending.deadline()),
-            None => self.countdown.deadline(),
+        let ending = match (&self.ending, &self.end) {
+            (Some(ending), _) => ending.deadline(),
+            (None, Some(_)) => None,
+            (None, None) => self.countdown.deadline(),
         };
         let write_again = self.write_again.map(|(at, _)| at);
         [
@@ -200,7 +211,7 @@ impl Supervisor {
                 self.sent = Some((signal, by, Instant::now()));
                 self.server.done(ticket, self.session.session());
             }
-            Some(Err(error)) => self.server.refuse(ticket, error),
+            Some(Err(error)) => self.server.refuse(ticket, error_chain(&error)),
             None => self.server.refuse(ticket, "there is no agent"),
         }
     }
@@ -210,7 +221,8 @@ impl Supervisor {
             return self.server.refuse(ticket, "the session is being ended");
         }
         let done = match self.session.session().status() {
-            Status::Suspended => Ok(()),
+            // Whoever was thawed behind our back is stopped again.
+            Status::Suspended => session_core::Worker::suspend(self.worker()).map_err(Into::into),
             _ => self.session.suspend(),
         };
         if done.is_ok() {
@@ -234,7 +246,7 @@ impl Supervisor {
     fn answer_change(&mut self, ticket: Ticket, done: Result<(), RuntimeError>) {
         match done {
             Ok(()) => self.server.done(ticket, self.session.session()),
-            Err(error) => self.server.refuse(ticket, with_sources(&error)),
+            Err(error) => self.server.refuse(ticket, error_chain(&error)),
         }
     }
 
@@ -264,7 +276,7 @@ impl Supervisor {
             Progress::Goes => false,
             Progress::Refused(error) => {
                 for ticket in ending.askers.drain(..) {
-                    self.server.refuse(ticket, &error);
+                    self.server.refuse(ticket, error_chain(&error));
                 }
                 false
             }
@@ -283,44 +295,38 @@ impl Supervisor {
         if self.is_recorded() || self.write_again.is_some_and(|(at, _)| !due(at)) {
             return;
         }
-        let Ok(Some(wait_status)) = self.worker().ended() else {
+        let Some((outcome, at)) = self.see_end() else {
             return;
         };
-        let outcome = self.outcome(wait_status);
-        match self.claim().finish(outcome) {
-            Ok(()) => {}
-            // It is written, only not for certain on disk: true nevertheless.
-            Err(ClaimError::Write(session_core::WriteError::DurabilityUnknown { .. })) => {}
+        match self.claim().finish_at(outcome, at) {
+            // Written, only not for certain on disk: true nevertheless.
+            Ok(()) | Err(ClaimError::Write(WriteError::DurabilityUnknown { .. })) => {
+                self.write_again = None;
+                self.announce_end();
+            }
             Err(_) => {
                 // Nothing is more important than this: try for ever.
-                let pause = self
-                    .write_again
-                    .map_or(WRITE_AGAIN, |(_, pause)| (pause * 2).min(WRITE_PAUSE_MAX));
+                let again = |(_, pause): (Instant, Duration)| (pause * 2).min(WRITE_PAUSE_MAX);
+                let pause = self.write_again.map_or(WRITE_AGAIN, again);
                 self.write_again = Some((Instant::now() + pause, pause));
                 self.look_at_lease = Some(Instant::now());
-                if self.is_homeless() {
-                    self.end_leftovers();
-                }
-                return;
             }
         }
-        self.write_again = None;
-        self.announce_end();
-        self.end_leftovers();
-    }
-
-    fn end_leftovers(&mut self) {
         if self.ending.is_none() && !self.order.leave_children {
             self.end_tree(Cause::Leftovers, self.grace(), None);
         }
     }
 
-    /// Whether the end cannot be recorded because the whole project was removed:
-    /// then there is nothing left to own. (A project that was moved can be written.)
-    fn is_homeless(&self) -> bool {
-        let project = self.order.project.symlink_metadata();
-        self.write_again.is_some()
-            && project.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    /// How the agent's first process ended. Decided once, when it is first seen:
+    /// what happens until it can be written changes nothing.
+    fn see_end(&mut self) -> Option<(Outcome, Timestamp)> {
+        if self.end.is_none() {
+            let Ok(Some(wait_status)) = self.worker().ended() else {
+                return None;
+            };
+            self.end = Some((self.outcome(wait_status), Timestamp::now()));
+        }
+        self.end.clone()
     }
 
     fn announce_end(&mut self) {
@@ -377,38 +383,45 @@ impl Supervisor {
     }
 
     fn watch_lease(&mut self) {
-        let told = sys::notify_removals(self.claim().lease().folder());
-        self.look_at_lease = told.is_err().then(|| Instant::now() + LOOK_AT_LEASE);
+        self.must_look = sys::notify_removals(self.claim().lease().folder()).is_err();
+        self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
     }
 
-    /// Makes sure that the lease on disk still is ours. Where it was removed
-    /// (`rm -rf .monoco`), it is made anew, and the record with it.
+    /// Makes sure that lease and record on disk still are ours. Where they were
+    /// removed (`rm -rf .monoco`), they are made anew.
     fn keep_lease(&mut self) -> Result<(), SteppedDown> {
-        self.look_at_lease = None;
+        self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
         if self.claim().lease().is_current() {
-            let told = sys::notify_removals(self.claim().lease().folder());
-            self.look_at_lease = told.is_err().then(|| Instant::now() + LOOK_AT_LEASE);
+            if !self.claim().has_record() && self.claim().rewrite().is_err() {
+                self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
+            }
             return Ok(());
         }
         match self.claim().reestablish() {
-            Ok(()) => {
-                self.write_again = None;
-                if let Ok(server) = Server::listen(self.claim().lease().folder()) {
-                    self.server = server;
-                }
-                // Without a reserve the end may have to wait for room on the disk.
-                let _ = self.claim().keep_reserve();
-                self.watch_lease();
-                // Whoever removes a whole directory may only just come to the record.
-                self.look_at_lease = Some(Instant::now() + LOOK_AT_RECORD);
-                Ok(())
-            }
-            Err(ClaimError::Lease(LeaseError::Held(_))) => Err(SteppedDown),
-            Err(_) => {
-                self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
-                Ok(())
-            }
+            Ok(()) => self.move_in(),
+            Err(
+                ClaimError::Lease(LeaseError::Held(_))
+                | ClaimError::Ended { .. }
+                | ClaimError::NewerSchema { .. },
+            ) => return Err(SteppedDown),
+            Err(_) => self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE),
         }
+        Ok(())
+    }
+
+    /// Furnishes a run directory that was made anew.
+    fn move_in(&mut self) {
+        self.write_again = None;
+        let folder = self
+            .session
+            .as_owner()
+            .map(|(claim, _)| claim.lease().folder());
+        // Without an ear or a reserve the session still is owned, and its end recorded.
+        let _ = folder.map(|folder| self.server.listen_again(folder));
+        let _ = self.claim().keep_reserve();
+        self.watch_lease();
+        // Whoever removes a whole directory may only just come to the record.
+        self.look_at_lease = Some(Instant::now() + LOOK_AT_RECORD);
     }
 
     fn grace(&self) -> Duration {
@@ -430,34 +443,16 @@ impl Supervisor {
     }
 }
 
-/// Whether a process that ended so did it because it was sent `signal`: killed
-/// by it, or, asked to end, it ended in order within the grace period.
+/// Whether a process that ended so did it because it was sent `signal` a moment
+/// ago: killed by it, or, asked to end by TERM, it ended in order.
 fn is_answer_to(status: WaitStatus, signal: i32, ago: Duration, grace: Duration) -> bool {
-    match status {
-        WaitStatus::Signaled {
-            signal: killed_by, ..
-        } => killed_by == signal,
-        WaitStatus::Exited { .. } => {
-            let asks_to_end = matches!(
-                signal,
-                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT
-            );
-            asks_to_end && ago <= grace
-        }
-    }
+    let is_answer = match status {
+        WaitStatus::Signaled { signal: by, .. } => by == signal,
+        WaitStatus::Exited { .. } => signal == libc::SIGTERM,
+    };
+    is_answer && ago <= grace
 }
 
 fn due(at: Instant) -> bool {
     at <= Instant::now()
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut link = error.source();
-    while let Some(source) = link {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        link = source.source();
-    }
-    text
 }

@@ -51,40 +51,26 @@ enum Phase {
 }
 
 impl Server {
-    /// Listens in the run directory `folder`. A socket that a dead owner left
-    /// there is replaced: who calls this holds the lease.
+    /// Listens in the run directory `folder`.
     pub(super) fn listen(folder: &OwnedFd) -> io::Result<Self> {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType};
-        match rustix::fs::unlinkat(folder, CONTROL_SOCKET, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // The directory is ours alone; the socket's own mode is a second lock.
-        rustix::net::bind(&socket, &socket_address(folder)?)?;
-        rustix::fs::chmodat(
-            folder,
-            CONTROL_SOCKET,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            rustix::fs::AtFlags::empty(),
-        )?;
-        rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self {
-            listener: socket.into(),
+            listener: listen(folder)?,
             conversations: VecDeque::new(),
             next_ticket: 0,
             accept_again: None,
         })
     }
 
+    /// Listens in a new run directory as well; who was heard before still is.
+    pub(super) fn listen_again(&mut self, folder: &OwnedFd) -> io::Result<()> {
+        self.listener = listen(folder)?;
+        Ok(())
+    }
+
     /// What has to be polled, and for what.
     pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let listener = self
-            .accept_again
-            .is_none()
-            .then(|| (self.listener.as_fd(), PollFlags::IN));
+        let accepts = self.accept_again.is_none() && self.has_room();
+        let listener = accepts.then(|| (self.listener.as_fd(), PollFlags::IN));
         let flags = |conversation: &Conversation| match conversation.phase {
             Phase::Asking { .. } => PollFlags::IN,
             // Only that it goes (HUP, which is always told) is of interest.
@@ -160,7 +146,8 @@ impl Server {
             return;
         }
         self.accept_again = None;
-        loop {
+        // Who finds no room waits in the backlog; who waits for us is not sent away.
+        while self.has_room() {
             match self.listener.accept() {
                 Ok((stream, _)) => self.welcome(stream, now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -174,14 +161,15 @@ impl Server {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.conversations.len() < MAX_CONVERSATIONS
+    }
+
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
         let own_uid = rustix::process::geteuid().as_raw();
         let own = control::peer(&stream).is_ok_and(|(uid, _)| uid == own_uid);
         if !own || stream.set_nonblocking(true).is_err() {
             return;
-        }
-        if self.conversations.len() >= MAX_CONVERSATIONS {
-            self.conversations.pop_front();
         }
         self.next_ticket += 1;
         self.conversations.push_back(Conversation {
@@ -193,6 +181,29 @@ impl Server {
             },
         });
     }
+}
+
+/// A listening socket in `folder`. One that a dead owner left there is replaced:
+/// who calls this holds the lease.
+fn listen(folder: &OwnedFd) -> io::Result<UnixListener> {
+    use rustix::fs::{AtFlags, Mode};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    match rustix::fs::unlinkat(folder, CONTROL_SOCKET, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &socket_address(folder)?)?;
+    // The directory is ours alone; the socket's own mode is a second lock.
+    rustix::fs::chmodat(
+        folder,
+        CONTROL_SOCKET,
+        Mode::RUSR | Mode::WUSR,
+        AtFlags::empty(),
+    )?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 enum Turn {

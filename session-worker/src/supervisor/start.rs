@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use session_core::{
-    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Timestamp, WorkerError,
+    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Session, State, Timestamp,
+    WorkerError, error_chain,
 };
 
 use super::clock::Countdown;
@@ -70,7 +72,7 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
     } else {
         start_agent(claim, &order, stdin)?
     };
-    let used = session.session().active_for(Timestamp::now());
+    let used = used_time(session.session());
     let mut countdown = Countdown::new(session.session().timeout, used);
     if session.session().status() == session_core::Status::Suspended {
         countdown.hold();
@@ -78,6 +80,26 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
     // The agent has its working directory; nobody's unmount shall fail on ours.
     let _ = rustix::process::chdir("/");
     Ok(Supervisor::new(order, session, signals, server, countdown))
+}
+
+/// How much of its timeout an agent has used that was started by another owner:
+/// by a clock that nobody sets, but that goes on while the machine sleeps.
+fn used_time(session: &Session) -> Duration {
+    let identity = session
+        .process()
+        .and_then(|process| process.identity.as_ref());
+    let (Some(identity), Ok(host)) = (identity, Host::current()) else {
+        return Duration::ZERO;
+    };
+    let suspended_now = match session.state() {
+        State::Suspended {
+            since: Some(since), ..
+        } => Timestamp::now().since(*since),
+        _ => Duration::ZERO,
+    };
+    host.age_of(identity)
+        .saturating_sub(session.suspended_for)
+        .saturating_sub(suspended_now)
 }
 
 /// Orphans of the agent's tree become ours, and nothing the system does to a
@@ -159,12 +181,7 @@ fn spawn_failed(mut claim: Claim, order: &Order, failure: Failure) -> Failure {
     if claim.session().end().is_none() {
         let (Failure::NotFound(error) | Failure::NotExecutable(error) | Failure::Other(error)) =
             &failure;
-        if claim
-            .finish(Outcome::SpawnFailed {
-                error: error.clone(),
-            })
-            .is_err()
-        {
+        if claim.finish(Outcome::never_ran(error)).is_err() {
             // On a full disk the record stays as it is. The lease is freed and the
             // run directory left, so that observers see an abandoned start.
             drop(claim.into_lease());
@@ -177,13 +194,6 @@ fn spawn_failed(mut claim: Claim, order: &Order, failure: Failure) -> Failure {
     failure
 }
 
-/// One line with every link of the chain, each once.
 fn failed(attempt: &str, error: &dyn Error) -> Failure {
-    let mut text = format!("{attempt}: {error}");
-    let mut link = error.source();
-    while let Some(source) = link {
-        text.push_str(&format!(": {source}"));
-        link = source.source();
-    }
-    Failure::Other(text)
+    Failure::Other(format!("{attempt}: {}", error_chain(error)))
 }
