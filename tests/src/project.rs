@@ -386,6 +386,12 @@ impl Project {
         ran.out().lines().map(str::to_owned).collect()
     }
 
+    /// Waits until nobody lives who was started for this project, supervisors included.
+    #[track_caller]
+    pub fn wait_until_deserted(&self) {
+        wait_until("nobody is left", || self.survivors().is_empty());
+    }
+
     /// Everybody who was started for this project and still lives.
     #[must_use]
     pub fn survivors(&self) -> Vec<i32> {

@@ -547,5 +547,5 @@ fn a_hundred_sessions_at_once_are_listed_and_cost_nothing_while_idle() {
     monoco_tests::gone(&agents);
     assert_eq!(project.ids(&[]), [""; 0]);
     assert_eq!(project.ids(&["-a", "--status", "terminated"]).len(), N);
-    wait_until("nothing is left", || project.survivors().is_empty());
+    project.wait_until_deserted();
 }

@@ -143,7 +143,7 @@ fn a_record_that_cannot_be_made_durable_starts_nothing() {
                 let ran = run_injected(&project, &inject, "run -- mkdir ran");
                 let Some(ran) = ran else { return };
                 let has_run = std::fs::remove_dir(project.path().join("ran")).is_ok();
-                wait_until("nobody is left", || project.survivors().is_empty());
+                project.wait_until_deserted();
                 for id in project.ids(&["-a"]) {
                     let record = project.record(&id);
                     let told = format!("{inject}: {record} {ran}");
@@ -380,7 +380,7 @@ fn the_directory_may_go_while_the_agent_ends() {
     let (id, pids) = project.start_agent(&[], &["catch-term", "6"], 1);
     kill(pids[0], Signal::TERM);
     remove(&project, ".monoco");
-    wait_until("nobody is left", || project.survivors().is_empty());
+    project.wait_until_deserted();
     // Either its end was recorded before the directory went, or after.
     if project.record_path(&id).exists() {
         assert_eq!(project.status(&id), "failed");
@@ -424,7 +424,7 @@ fn an_end_is_recorded_where_the_project_was_moved_to() {
         let record = std::fs::read_to_string(&record).expect("it was moved");
         record.contains("\"failed\"") && record.contains("\"code\": 3")
     });
-    wait_until("nobody is left", || project.survivors().is_empty());
+    project.wait_until_deserted();
     assert!(
         !project.path().exists(),
         "nothing was made anew at the old place"

@@ -2,6 +2,7 @@
 //! the machine. No session is ever lost, and no status is ever made up.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use monoco_tests::{
     Project, Signal, Terminal, agent, alive, finish, gone, is_stopped, kill, monoco, skip, stays,
@@ -202,17 +203,24 @@ fn a_suspended_orphan_is_adopted_suspended() {
 
 #[test]
 fn a_timeout_is_kept_across_adoption() {
+    const TIMEOUT: Duration = Duration::from_secs(5);
     let project = Project::new();
-    let (id, pid) = project.orphan(&["--timeout", "30m"], &["sleep"]);
-    // What would have passed since, had somebody looked at the clock.
-    project.forge(&id, |record| {
-        record["started_at"] = json!("2020-01-01T00:00:00+00:00")
-    });
+    let started = Instant::now();
+    let (id, pid) = project.orphan(&["--timeout", "5"], &["sleep"]);
+    stays("nobody ends an orphan", TIMEOUT, || alive(pid));
+    let adopted = Instant::now();
     project.run(&["adopt", &id]).ok();
     project.wait_for_status(&id, "timeout");
+    // Had it begun anew, it would not be over yet.
+    assert!(started.elapsed() >= TIMEOUT && adopted.elapsed() < TIMEOUT);
     gone(&[pid]);
-    assert_eq!(project.record(&id)["outcome"]["after_seconds"], 1800);
+    assert_eq!(project.record(&id)["outcome"]["after_seconds"], 5);
     project.run(&["wait", &id]).code(124);
+    let (id, pid) = project.orphan(&["--timeout", "1h"], &["sleep"]);
+    project.run(&["adopt", &id]).ok();
+    stays("its time is not up", Duration::from_millis(300), || {
+        alive(pid)
+    });
 }
 
 /// Kills agent and supervisor, without a moment in which one could see the other's end.
@@ -322,7 +330,7 @@ fn after_a_reboot_everything_is_lost_and_nothing_is_signalled() {
             project.run(&["wait", &id]).code(125);
         }
     }
-    stays("it lives", std::time::Duration::from_millis(100), || {
+    stays("it lives", Duration::from_millis(100), || {
         alive(pid) && !is_stopped(pid)
     });
 }
@@ -378,7 +386,7 @@ fn killed_while_starting(call: &str, when: u32) -> bool {
             .spawn()
             .expect("strace can be executed"),
     );
-    wait_until("nobody is left", || project.survivors().is_empty());
+    project.wait_until_deserted();
     let ids = match project.path().join(".monoco/sessions").exists() {
         true => project.ids(&["-a"]),
         false => Vec::new(),

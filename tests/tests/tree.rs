@@ -67,7 +67,7 @@ fn a_daemon_is_found_and_ended_with_its_session() {
     );
     project.run(&["stop", &id]).ok();
     gone(&pids);
-    assert_eq!(project.survivors(), [0; 0]);
+    project.wait_until_deserted();
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_daemon_is_ended_when_its_agent_ends_by_itself() {
         project.record(&id)["outcome"],
         json!({"kind": "exited", "code": 0})
     );
-    assert_eq!(project.survivors(), [0; 0]);
+    project.wait_until_deserted();
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn of_processes_that_fork_all_the_time_none_escapes() {
         wait_until("they hop", || project.pids(&id).len() > 20);
         project.run(&["kill", &id]).ok();
         project.wait_for_release(&id);
-        wait_until("nobody escaped", || project.survivors().is_empty());
+        project.wait_until_deserted();
     }
 }
 
@@ -198,7 +198,7 @@ fn processes_that_are_just_being_started_are_frozen() {
         project.run(&["resume", &id]).ok();
     }
     project.run(&["stop", &id]).ok();
-    assert_eq!(project.survivors(), [0; 0]);
+    project.wait_until_deserted();
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn an_agent_whose_copies_go_on_without_end_is_ended() {
     let project = Project::new();
     let (id, _) = project.start_agent(&[], &["hop", "1"], 1);
     project.wait_for_release(&id);
-    wait_until("nobody is left", || project.survivors().is_empty());
+    project.wait_until_deserted();
 }
 
 #[test]

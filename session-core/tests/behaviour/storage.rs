@@ -258,11 +258,10 @@ fn a_read_only_project_can_be_looked_at() {
     let remount = |how: &str| {
         let mut mount = Command::new("mount");
         let status = mount
-            .args(["-o", &format!("remount,{how}"), MOUNTED])
+            .args(["-o", &format!("remount,bind,{how}"), MOUNTED])
             .status();
         assert!(status.expect("mount").success());
     };
-    // The kernel refuses for as long as anything is open for writing.
     until("nobody owns anything any more", || {
         let listing = manager.list().expect("a project");
         listing
