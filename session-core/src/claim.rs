@@ -289,6 +289,14 @@ impl Claim {
         self.change(|session, _| session.finish(outcome, at))
     }
 
+    /// Records an end that nobody saw, and that is certain now.
+    ///
+    /// # Errors
+    /// When there is no such arrow, or the record cannot be written.
+    pub(crate) fn settle(&mut self, outcome: Outcome) -> Result<(), ClaimError> {
+        self.change(|session, now| session.settle(outcome, now))
+    }
+
     /// Writes the record again as it is: for an owner who finds it gone.
     ///
     /// # Errors
@@ -412,7 +420,7 @@ impl Claim {
         let written = storage::write_record(lease, &json, self.durability, &mut self.reserve);
         match written {
             // The directory of the records was removed; the lease beside it was not.
-            Err(error) if error.is_for_want_of_a_place() && lease.reopen().is_ok() => {
+            Err(error) if error.is_for_want_of_a_place() && matches!(lease.reopen(), Ok(true)) => {
                 storage::write_record(lease, &json, self.durability, &mut self.reserve)
             }
             written => written,

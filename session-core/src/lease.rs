@@ -274,10 +274,11 @@ impl Lease {
         &self.store
     }
 
-    /// Opens the project anew, and makes the directories that it lacks.
-    pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
-        self.store = Store::create(self.store.project())?;
-        Ok(())
+    /// Opens the project's directories anew, for those that were removed; tells
+    /// whether the lease still stands there.
+    pub(crate) fn reopen(&mut self) -> Result<bool, StoreError> {
+        let store = Store::create(self.store.project())?;
+        Ok(self.move_to(store).is_ok())
     }
 
     /// Whether the lease beside the records that its holder writes still is the one

@@ -76,7 +76,7 @@ impl Observation {
         if let Some(outcome) = self.unrecorded_end() {
             let now = session.updated_at;
             session
-                .finish(outcome, now)
+                .settle(outcome, now)
                 .expect("only sessions that have not ended have an unrecorded end");
         }
         session
@@ -114,6 +114,9 @@ impl Observation {
     }
 }
 
+/// What stands beside a record's fields, and so cannot be an unknown field's name.
+const OURS: &[&str] = &["liveness", "liveness_reason"];
+
 /// The record as it is true, with `liveness` beside it: what every listing
 /// shows as JSON. Where it cannot be told, the status is `unknown`, and
 /// `liveness_reason` says why.
@@ -122,8 +125,8 @@ impl Serialize for Observation {
         let mut map = serializer.serialize_map(None)?;
         let status = self.status().map_or("unknown", Status::as_str);
         match self.unrecorded_end() {
-            Some(_) => self.shown().serialize_with_status(&mut map, status)?,
-            None => self.session.serialize_with_status(&mut map, status)?,
+            Some(_) => self.shown().serialize_with_status(&mut map, status, OURS)?,
+            None => self.session.serialize_with_status(&mut map, status, OURS)?,
         }
         map.serialize_entry("liveness", self.liveness.as_str())?;
         if let Liveness::Unknown(why) = &self.liveness {

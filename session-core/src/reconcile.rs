@@ -100,7 +100,7 @@ pub(crate) fn settle(observer: &Observer, id: &SessionId) -> Result<Option<Outco
     };
     match observer.unowned(claim.session()) {
         Some(outcome) => {
-            claim.finish(outcome.clone())?;
+            claim.settle(outcome.clone())?;
             claim.release()?;
             Ok(Some(outcome))
         }

@@ -376,17 +376,19 @@ fn seconds(seconds: Option<f64>) -> Result<Duration, String> {
 impl Serialize for Session {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        self.serialize_with_status(&mut map, self.status().as_str())?;
+        self.serialize_with_status(&mut map, self.status().as_str(), &[])?;
         map.end()
     }
 }
 
 impl Session {
-    /// All fields of the record, in their order, with this word for the status.
+    /// All fields of the record, in their order, with this word for the status,
+    /// but not the unknown ones named in `without`.
     pub(crate) fn serialize_with_status<M: SerializeMap>(
         &self,
         map: &mut M,
         status: &str,
+        without: &[&str],
     ) -> Result<(), M::Error> {
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("issue_id", &self.issue_id)?;
@@ -397,7 +399,8 @@ impl Session {
         map.serialize_entry("created_at", &self.created_at)?;
         map.serialize_entry("updated_at", &self.updated_at)?;
         self.serialize_ours(map)?;
-        for (key, value) in &self.unknown_fields.0 {
+        let wanted = |(key, _): &&(String, _)| !without.contains(&key.as_str());
+        for (key, value) in self.unknown_fields.0.iter().filter(wanted) {
             map.serialize_entry(key, value)?;
         }
         Ok(())

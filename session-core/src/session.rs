@@ -254,6 +254,25 @@ impl Session {
     /// When the session has ended already; when an agent that never ran would
     /// end otherwise than by [`Outcome::SpawnFailed`].
     pub fn finish(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), TransitionError> {
+        let seen = !matches!(outcome, Outcome::Lost { .. });
+        self.conclude(outcome, now, seen)
+    }
+
+    /// As [`finish`](Self::finish), for an end that nobody saw: when it was is not
+    /// known, only (`updated_at`) when it became certain.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn settle(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), TransitionError> {
+        self.conclude(outcome, now, false)
+    }
+
+    fn conclude(
+        &mut self,
+        outcome: Outcome,
+        now: Timestamp,
+        seen: bool,
+    ) -> Result<(), TransitionError> {
         let may_end = match &self.state {
             State::Pending => matches!(outcome, Outcome::SpawnFailed { .. }),
             State::Running { .. } | State::Suspended { .. } => true,
@@ -265,9 +284,7 @@ impl Session {
         if let State::Suspended { since, .. } = self.state {
             self.add_suspension(since, now);
         }
-        // Nobody knows when a session ended that nobody saw end, and what was
-        // held at the gate never was the agent.
-        let seen = !matches!(outcome, Outcome::Lost { .. });
+        // What was held at the gate never was the agent.
         let ran = !matches!(outcome, Outcome::SpawnFailed { .. });
         let started_at = self.started_at().filter(|_| ran);
         let now = now.max(started_at.unwrap_or(now));
