@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use session_core::{
     Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
@@ -261,8 +261,7 @@ impl Launcher {
             }),
             Some(Report::Refused(failure)) => Err(failure.into()),
             None => {
-                // It may have left a session that nobody will ever own.
-                manager.settle(&order.id)?;
+                settle_after_death(manager, &order.id)?;
                 Err(LaunchError::SupervisorDied(order.id.clone()))
             }
         }
@@ -317,8 +316,21 @@ impl Launcher {
     }
 }
 
+/// How long a process that died is given to let go of its files.
+const DEATH_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// Records the end of a session whose supervisor died in this moment: its report
+/// may be closed before its lease is free.
+fn settle_after_death(manager: &SessionManager, id: &SessionId) -> Result<(), LaunchError> {
+    let deadline = Instant::now() + DEATH_PATIENCE;
+    while manager.get(id)?.liveness == Liveness::Owned && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(manager.settle(id)?)
+}
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
     std::path::absolute(manager.project()).map_err(LaunchError::WorkingDirectory)

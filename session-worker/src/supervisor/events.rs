@@ -390,7 +390,10 @@ impl Supervisor {
     /// Makes sure that lease and record on disk still are ours. Where they were
     /// removed (`rm -rf .monoco`), they are made anew.
     fn keep_lease(&mut self) -> Result<(), SteppedDown> {
-        self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
+        // A look that is planned for later stays planned.
+        if self.look_at_lease.is_none_or(due) {
+            self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
+        }
         if self.claim().lease().is_current() {
             if !self.claim().has_record() && self.claim().rewrite().is_err() {
                 self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
