@@ -264,8 +264,8 @@ impl SessionManager {
     }
 
     /// The session that a person means: by id, by name, or by a prefix of the id
-    /// that no other session shares. Of sessions with one name the living one is
-    /// meant, else the newest.
+    /// that no other session shares, in this order. Of sessions with one name the
+    /// living one is meant, else the newest.
     ///
     /// # Errors
     /// [`LookError`]: none is meant, or more than one.
@@ -276,20 +276,21 @@ impl SessionManager {
         {
             return Ok(id);
         }
-        let living = self.living()?.sessions;
-        if let Some(seen) = living
-            .into_iter()
-            .find(|seen| seen.session.name.as_deref() == Some(text) && seen.may_live())
-        {
-            return Ok(seen.session.id);
+        if let Some(id) = self.living_named(text)? {
+            return Ok(id);
+        }
+        // A short id as listings show it is no name that anybody gives: to look
+        // for one would mean to read every record there is.
+        let short_id = text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if !short_id && let Some(id) = self.newest_named(text)? {
+            return Ok(id);
         }
         let (ids, _) = store.record_names()?;
-        let mut with_prefix: Vec<_> = ids
-            .into_iter()
-            .filter(|id| !text.is_empty() && id.as_str().starts_with(text))
-            .collect();
+        let begins = |id: &SessionId| !text.is_empty() && id.as_str().starts_with(text);
+        let mut with_prefix: Vec<_> = ids.into_iter().filter(begins).collect();
         match with_prefix.len() {
-            0 => self.newest_named(text),
+            0 if short_id => self.newest_named(text)?.ok_or_else(|| not_found(text)),
+            0 => Err(not_found(text)),
             1 => Ok(with_prefix.remove(0)),
             _ => Err(LookError::Ambiguous {
                 prefix: text.to_owned(),
@@ -298,13 +299,26 @@ impl SessionManager {
         }
     }
 
-    fn newest_named(&self, name: &str) -> Result<SessionId, LookError> {
-        let named = |seen: &Observation| seen.session.name.as_deref() == Some(name);
-        let sessions = self.list()?.sessions.into_iter().filter(named);
-        let newest = sessions.max_by_key(|seen| seen.session.created_at);
-        newest
-            .map(|seen| seen.session.id)
-            .ok_or_else(|| LookError::NotFound(name.chars().take(80).collect()))
+    fn living_named(&self, name: &str) -> Result<Option<SessionId>, LookError> {
+        let is_named = |seen: Observation| {
+            let is = seen.session.name.as_deref() == Some(name) && seen.may_live();
+            is.then_some(seen.session.id)
+        };
+        Ok(self
+            .living_with(is_named)?
+            .sessions
+            .into_iter()
+            .flatten()
+            .next())
+    }
+
+    fn newest_named(&self, name: &str) -> Result<Option<SessionId>, LookError> {
+        let named = |seen: Observation| {
+            let is = seen.session.name.as_deref() == Some(name);
+            is.then_some((seen.session.created_at, seen.session.id))
+        };
+        let newest = self.list_with(named)?.sessions.into_iter().flatten().max();
+        Ok(newest.map(|(_, id)| id))
     }
 
     /// Reaches the owner of `id`.
@@ -454,4 +468,8 @@ impl SessionManager {
     fn observer(&self) -> Result<Observer, StoreError> {
         Ok(Observer::new(self.store()?))
     }
+}
+
+fn not_found(text: &str) -> LookError {
+    LookError::NotFound(text.chars().take(80).collect())
 }
