@@ -212,6 +212,15 @@ impl Tree {
     }
 
     fn members(&self) -> io::Result<Vec<Member>> {
+        let members = self.look()?;
+        // Who ended while we looked may have left a child that was in no list yet.
+        if members.is_empty() {
+            return self.look();
+        }
+        Ok(members)
+    }
+
+    fn look(&self) -> io::Result<Vec<Member>> {
         let mut members = Vec::new();
         match self.root {
             Root::Own => self.descend(sys::own_pid(), &mut members)?,
