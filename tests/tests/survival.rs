@@ -55,6 +55,18 @@ fn a_session_outlives_its_terminal() {
 }
 
 #[test]
+fn a_launcher_whose_supervisor_died_says_what_to_do() {
+    let project = Project::new();
+    let (launcher, id) = project.start_in_foreground(&["sleep"]);
+    project.kill_supervisor(&id);
+    finish(launcher).fails_with(&[&id, "supervisor", "monoco adopt"]);
+    assert!(alive(project.pids(&id)[0]));
+    wait_until("it is an orphan", || {
+        project.look(&id).liveness == Liveness::Orphan
+    });
+}
+
+#[test]
 fn a_hangup_ends_the_launcher_and_not_the_session() {
     let project = Project::new();
     let (launcher, id) = project.start_in_foreground(&["sleep"]);

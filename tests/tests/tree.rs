@@ -177,7 +177,7 @@ fn processes_that_fork_all_the_time_are_frozen() {
 fn of_processes_that_fork_all_the_time_none_escapes() {
     // Whoever looks for the tree finds the dead, and their children nowhere yet.
     let project = Project::new();
-    for _ in 0..20 {
+    for _ in 0..8 {
         let script = "for i in 1 2 3 4; do \"$0\" hop 0 & done; exec \"$0\" sleep";
         let id = start_script(&project, &[], script);
         wait_until("they hop", || project.pids(&id).len() > 20);
