@@ -76,6 +76,14 @@ impl Ear {
         }
     }
 
+    /// When to look again at the latest, whatever is heard; `None` where everything is.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Project(feed) => feed.deadline(),
+            Self::Owner(_) | Self::Agent(_) => None,
+        }
+    }
+
     /// The descriptor to wait for; `None` where nothing notifies.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         use std::os::fd::AsFd;
@@ -89,18 +97,10 @@ impl Ear {
     /// Waits until there is something to hear, at most until `deadline`; tells
     /// whether there is.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        match self.fd() {
-            Some(fd) => wait_readable(fd, deadline),
-            None => {
-                let left =
-                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                std::thread::sleep(
-                    left.unwrap_or(WITHOUT_NOTIFICATIONS)
-                        .min(WITHOUT_NOTIFICATIONS),
-                );
-                Ok(left.is_none_or(|left| !left.is_zero()))
-            }
-        }
+        let fds: Vec<_> = self.fd().into_iter().collect();
+        let first = [deadline, self.deadline()].into_iter().flatten().min();
+        let heard = wait_any(&fds, first)?.is_some();
+        Ok(heard || deadline.is_none_or(|deadline| Instant::now() < deadline))
     }
 
     /// Takes what there is to hear.

@@ -169,21 +169,8 @@ impl Control {
     pub(crate) fn connect(store: &Store, id: &SessionId) -> Result<Self, ControlError> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            match try_connect(store, id) {
-                Ok(stream) => return Self::with_stream(id, stream),
-                // Its backlog is full: it is there, but does not listen.
-                Err(Errno::AGAIN) => {}
-                Err(Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => {
-                    if !matches!(lease::probe(store, id), Probe::Held) {
-                        return Err(ControlError::NoOwner(id.clone()));
-                    }
-                }
-                Err(error) => {
-                    return Err(ControlError::Io {
-                        id: id.clone(),
-                        source: error.into(),
-                    });
-                }
+            if let Some(control) = Self::try_connect(store, id)? {
+                return Ok(control);
             }
             if Instant::now() >= deadline {
                 return Err(ControlError::Unresponsive {
@@ -192,6 +179,25 @@ impl Control {
                 });
             }
             std::thread::sleep(RETRY_AFTER);
+        }
+    }
+
+    /// Reaches the owner of `id` if it listens in this moment.
+    pub(crate) fn try_connect(store: &Store, id: &SessionId) -> Result<Option<Self>, ControlError> {
+        match try_connect(store, id) {
+            Ok(stream) => Self::with_stream(id, stream).map(Some),
+            // Its backlog is full: it is there, but does not listen.
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR) => {
+                match lease::probe(store, id) {
+                    Probe::Held => Ok(None),
+                    _ => Err(ControlError::NoOwner(id.clone())),
+                }
+            }
+            Err(error) => Err(ControlError::Io {
+                id: id.clone(),
+                source: error.into(),
+            }),
         }
     }
 

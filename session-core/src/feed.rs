@@ -1,9 +1,10 @@
 //! What changes in a project, as it happens: a hint, never the truth.
 //!
 //! The feed tells which records to read again. Where it cannot tell (a queue
-//! that overflowed, directories that were replaced, a system without
-//! notifications) it says so, and everything must be read again.
+//! that overflowed, directories that were replaced, a filesystem that is silent
+//! about what others write) it says so, and everything must be read again.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,9 +22,11 @@ use crate::sys;
 
 /// How often everything is to be read again where nothing notifies.
 const WITHOUT_NOTIFICATIONS: Duration = Duration::from_secs(1);
+/// How often where somebody else may write without a notification.
+const SILENT_FILESYSTEM: Duration = Duration::from_secs(3);
 
 /// Something may be different now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// This session's record was written or removed, or its owner came or went.
     Session(SessionId),
@@ -41,6 +44,9 @@ pub struct Feed {
     base_watch: Option<i32>,
     folders: [PathBuf; 2],
     watched: bool,
+    /// Whether all that is written here is written through this kernel.
+    local: bool,
+    rescan_at: Option<Instant>,
 }
 
 impl Feed {
@@ -52,19 +58,38 @@ impl Feed {
             base_watch: None,
             folders: [store.sessions_path(), store.runs_path()],
             watched: false,
+            local: sys::notifies_of_everything(&store.sessions_path()),
+            rescan_at: None,
         };
         feed.watch();
+        feed.rescan_at = feed.next_rescan();
         feed
     }
 
     /// The descriptor that becomes readable with the next change; `None` where
-    /// nothing notifies, and [`next`](Self::next) has to be called now and then.
+    /// nothing notifies.
     #[must_use]
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.inotify
             .as_ref()
             .filter(|_| self.watched)
             .map(AsFd::as_fd)
+    }
+
+    /// When [`next`](Self::next) has to be called at the latest, because not every
+    /// change is notified of; `None` where every one is.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.rescan_at
+    }
+
+    fn next_rescan(&self) -> Option<Instant> {
+        let pause = match (self.watched, self.local) {
+            (true, true) => return None,
+            (true, false) => SILENT_FILESYSTEM,
+            (false, _) => WITHOUT_NOTIFICATIONS,
+        };
+        Some(Instant::now() + pause)
     }
 
     /// The next changes; empty when there are none within `timeout` (`None`
@@ -75,21 +100,27 @@ impl Feed {
     pub fn next(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Change>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let Some(fd) = self.as_fd() else {
-                let pause = left.map_or(WITHOUT_NOTIFICATIONS, |left| {
-                    left.min(WITHOUT_NOTIFICATIONS)
-                });
-                std::thread::sleep(pause);
-                self.watch();
-                return Ok(vec![Change::Rescan]);
+            let changes = match self.as_fd() {
+                Some(_) => self.drain()?,
+                None => Vec::new(),
             };
-            if !sys::poll_readable(fd, left)? {
-                return Ok(Vec::new());
-            }
-            let changes = self.drain()?;
             if !changes.is_empty() {
                 return Ok(changes);
+            }
+            let now = Instant::now();
+            if self.rescan_at.is_some_and(|rescan_at| rescan_at <= now) {
+                self.watch();
+                self.rescan_at = self.next_rescan();
+                return Ok(vec![Change::Rescan]);
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Ok(Vec::new());
+            }
+            let next = [deadline, self.rescan_at].into_iter().flatten().min();
+            let left = next.map(|next| next.saturating_duration_since(now));
+            match self.as_fd() {
+                Some(fd) => drop(sys::poll_readable(fd, left)?),
+                None => std::thread::sleep(left.unwrap_or(WITHOUT_NOTIFICATIONS)),
             }
         }
     }
@@ -105,10 +136,13 @@ impl Feed {
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
         self.base_watch = inotify::add_watch(inotify, &self.base, replaced).ok();
-        let watch =
-            |folder| inotify::add_watch(inotify, folder, replaced | WatchFlags::CLOSE_WRITE);
-        self.watched =
-            self.base_watch.is_some() && self.folders.iter().all(|folder| watch(folder).is_ok());
+        let told = replaced | WatchFlags::CLOSE_WRITE;
+        let is_watched = |folder| match inotify::add_watch(inotify, folder, told) {
+            // The watch on its parent tells when it comes.
+            Ok(_) | Err(Errno::NOENT) => true,
+            Err(_) => false,
+        };
+        self.watched = self.base_watch.is_some() && self.folders.iter().all(is_watched);
     }
 
     /// Whether a name in `.monoco` is one of the folders that are watched.
@@ -124,6 +158,7 @@ impl Feed {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
         let (mut changes, mut replaced) = (Vec::new(), false);
+        let mut known = HashSet::new();
         loop {
             let change = match reader.next() {
                 Err(Errno::AGAIN) => break,
@@ -146,13 +181,14 @@ impl Feed {
                 }
             };
             if let Some(change) = change
-                && !changes.contains(&change)
+                && known.insert(change.clone())
             {
                 changes.push(change);
             }
         }
         if replaced {
             self.watch();
+            self.rescan_at = self.next_rescan();
         }
         Ok(changes)
     }

@@ -42,7 +42,7 @@ pub use control::{Control, ControlError};
 pub use feed::{Change, Feed};
 pub use id::{InvalidSessionId, SessionId};
 pub use lease::{Lease, LeaseError};
-pub use listing::{Damaged, Listing};
+pub use listing::{Damaged, Listing, RecordFile, Stamp};
 pub use manager::{LookError, RemoveError, SessionManager};
 pub use observe::{Liveness, Observation};
 pub use orphan::OrphanError;

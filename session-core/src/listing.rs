@@ -37,6 +37,26 @@ impl<T> Listing<T> {
     }
 }
 
+/// A record's file, before anybody has looked into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFile {
+    /// The session.
+    pub id: SessionId,
+    /// Which bytes the file held.
+    pub stamp: Stamp,
+}
+
+/// Which bytes a file holds: two stamps of one path differ if it was written or
+/// replaced in between. (The inode's number, its change time, which nobody can
+/// set, and its size. A file that is written twice within one tick of the kernel's
+/// clock may have one stamp: it says nothing of a record that may still change.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub(crate) inode: u64,
+    pub(crate) changed_ns: i64,
+    pub(crate) size: u64,
+}
+
 /// A record that cannot be read.
 #[derive(Debug)]
 pub struct Damaged {

@@ -8,7 +8,7 @@ use crate::control::{Control, ControlError};
 use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
-use crate::listing::{self, Damaged, Listing};
+use crate::listing::{self, Damaged, Listing, RecordFile};
 use crate::observe::{Liveness, Observation, Observer};
 use crate::reconcile::{self, Action, Report};
 use crate::runtime::RuntimeSession;
@@ -216,15 +216,36 @@ impl SessionManager {
     ) -> Result<Listing<T>, StoreError> {
         let store = self.store()?;
         let (ids, strange) = store.record_names()?;
-        let folder = store.sessions_path();
+        let unnamed = unnamed(&store, strange);
         let mut listing = listing::look_at_all(store, &ids, &each)?;
-        let unnamed = |name| Damaged {
-            id: None,
-            path: folder.join(name),
-            damage: Damage::Name,
-        };
-        listing.damaged.extend(strange.into_iter().map(unnamed));
+        listing.damaged.extend(unnamed);
         Ok(listing)
+    }
+
+    /// The files of all records, unread, and those whose names are no ids.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn record_files(&self) -> Result<(Vec<RecordFile>, Vec<Damaged>), StoreError> {
+        let store = self.store()?;
+        let (ids, strange) = store.record_names()?;
+        // Gone since its name was read.
+        let file = |id| store.stamp(&id).map(|stamp| RecordFile { id, stamp });
+        let files = ids.into_iter().filter_map(file).collect();
+        Ok((files, unnamed(&store, strange)))
+    }
+
+    /// Looks at these sessions, as [`list_with`](Self::list_with) does at all.
+    /// Those of which there is no record are left out.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn look_at_with<T: Send>(
+        &self,
+        ids: &[SessionId],
+        each: impl Fn(Observation) -> T + Sync,
+    ) -> Result<Listing<T>, StoreError> {
+        listing::look_at_all(self.store()?, ids, &each)
     }
 
     /// Looks at the sessions that have a run directory: all that live, and those
@@ -331,6 +352,19 @@ impl SessionManager {
             source: io::Error::other(error),
         })?;
         Control::connect(&store, id)
+    }
+
+    /// As [`control`](Self::control), without waiting: `None` when there is an
+    /// owner who does not listen yet, or whose ear is full.
+    ///
+    /// # Errors
+    /// [`ControlError`]: nobody owns it, or the owner is not to be trusted.
+    pub fn try_control(&self, id: &SessionId) -> Result<Option<Control>, ControlError> {
+        let store = self.store().map_err(|error| ControlError::Io {
+            id: id.clone(),
+            source: io::Error::other(error),
+        })?;
+        Control::try_connect(&store, id)
     }
 
     /// Gives sessions whose end nobody recorded that end, and removes what dead
@@ -468,6 +502,17 @@ impl SessionManager {
     fn observer(&self) -> Result<Observer, StoreError> {
         Ok(Observer::new(self.store()?))
     }
+}
+
+/// What is in the place of records, but has no session's name.
+fn unnamed(store: &Store, names: Vec<String>) -> Vec<Damaged> {
+    let folder = store.sessions_path();
+    let damaged = |name| Damaged {
+        id: None,
+        path: folder.join(name),
+        damage: Damage::Name,
+    };
+    names.into_iter().map(damaged).collect()
 }
 
 fn not_found(text: &str) -> LookError {

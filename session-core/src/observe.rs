@@ -114,8 +114,9 @@ impl Observation {
     }
 }
 
-/// What stands beside a record's fields, and so cannot be an unknown field's name.
-const OURS: &[&str] = &["liveness", "liveness_reason"];
+/// What stands beside a record's fields, here or where many projects are listed,
+/// and so cannot be an unknown field's name.
+const OURS: &[&str] = &["liveness", "liveness_reason", "project"];
 
 /// The record as it is true, with `liveness` beside it: what every listing
 /// shows as JSON. Where it cannot be told, the status is `unknown`, and

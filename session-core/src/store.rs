@@ -25,6 +25,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::id::SessionId;
+use crate::listing::Stamp;
 use crate::record::{self, MAX_RECORD_LEN, RecordError};
 use crate::session::Session;
 
@@ -249,6 +250,20 @@ impl Store {
             return false;
         };
         rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Which bytes stand in the place of the record of `id`; `None` when there are none.
+    pub(crate) fn stamp(&self, id: &SessionId) -> Option<Stamp> {
+        let sessions = self.sessions.as_ref()?;
+        let stat = rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let seconds = stat.st_ctime;
+        Some(Stamp {
+            inode: stat.st_ino,
+            changed_ns: seconds
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(stat.st_ctime_nsec.cast_signed()),
+            size: stat.st_size.cast_unsigned(),
+        })
     }
 
     /// Whether the whole project was removed, these open directories with it. (One

@@ -1,11 +1,9 @@
 //! `monoco logs`: what an agent printed.
 
-use std::time::Instant;
-
 use session_core::{SessionId, SessionManager};
 
 use crate::args::Logs;
-use crate::ear::{Ear, Heard, Next, WITHOUT_NOTIFICATIONS, Watch, wait_any};
+use crate::ear::{Ear, Heard, Next, Watch, wait_any};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
@@ -70,12 +68,11 @@ fn wait_for_log(manager: &SessionManager, id: &SessionId, ear: &Ear) -> Result<(
     if manager.open_log(id).map_err(waiting())?.is_some() {
         return Ok(());
     }
-    let fds = [ear.fd(), feed.as_fd()];
-    let deadline = fds
-        .iter()
-        .any(Option::is_none)
-        .then(|| Instant::now() + WITHOUT_NOTIFICATIONS);
-    let fds: Vec<_> = fds.into_iter().flatten().collect();
+    let deadline = [ear.deadline(), feed.deadline()]
+        .into_iter()
+        .flatten()
+        .min();
+    let fds: Vec<_> = [ear.fd(), feed.as_fd()].into_iter().flatten().collect();
     wait_any(&fds, deadline).map(|_| ()).map_err(waiting())
 }
 

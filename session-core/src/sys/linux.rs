@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -261,6 +262,27 @@ pub(crate) fn holds_lease(pid: Pid, fd: i32) -> bool {
     let target = target.to_string_lossy();
     let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
     crate::store::is_lease_path(target.as_ref()) && crate::lease::is_held(link.as_ref())
+}
+
+/// The filesystems to which nobody writes but through this kernel, so that inotify
+/// tells all that changes in them (`statfs(2)`, `linux/magic.h`). Others, such as
+/// NFS, FUSE, 9p and overlays, are silent about what is written elsewhere.
+const LOCAL_FILESYSTEMS: [u32; 9] = [
+    0x0000_EF53, // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683E, // btrfs
+    0x0102_1994, // tmpfs
+    0x8584_58F6, // ramfs
+    0xF2F5_2010, // f2fs
+    0x2FC1_2FC1, // zfs
+    0xCA45_1A4E, // bcachefs
+    0x0000_4D44, // vfat
+];
+
+/// Whether whatever changes in `folder` is notified of.
+pub(crate) fn notifies_of_everything(folder: &Path) -> bool {
+    // The type is a 32-bit number, whatever the field's width on a machine is.
+    rustix::fs::statfs(folder).is_ok_and(|stat| LOCAL_FILESYSTEMS.contains(&(stat.f_type as u32)))
 }
 
 /// Waits until `fd` is readable; tells whether it is. `None` waits for ever.

@@ -630,3 +630,20 @@ fn a_shifted_clock_makes_nobody_dead() {
     let shifted = ["--time", "--boottime", "1000", "--fork"];
     check_from(test, &shifted, "orphan");
 }
+
+#[test]
+fn a_record_that_was_written_again_has_another_stamp() {
+    let project = Project::new();
+    let mut claim = project.claim();
+    let stamp = || {
+        let (files, strange) = project.manager.record_files().expect("a project");
+        assert!(strange.is_empty());
+        files[0].stamp
+    };
+    let before = stamp();
+    assert_eq!(stamp(), before);
+    claim
+        .finish(Outcome::never_ran("a test"))
+        .expect("a writable project");
+    assert_ne!(stamp(), before);
+}

@@ -15,7 +15,7 @@ use session_core::{
 use super::filter::Filter;
 use super::{look, rows};
 use crate::describe;
-use crate::ear::{self, Ear, WITHOUT_NOTIFICATIONS, wait_any};
+use crate::ear::{self, Ear, wait_any};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::json::{self, Element};
@@ -154,8 +154,7 @@ impl Watched<'_> {
         let feed = self.feed.as_fd();
         let deadline = match feed {
             _ if !self.restless.is_empty() => Some(Instant::now() + LOOK_AGAIN),
-            Some(_) => deadline,
-            None => Some(Instant::now() + WITHOUT_NOTIFICATIONS),
+            _ => [deadline, self.feed.deadline()].into_iter().flatten().min(),
         };
         let fds: Vec<_> = ears.iter().map(|(_, fd)| *fd).chain(feed).collect();
         let ready = wait_any(&fds, deadline).map_err(watching())?;
