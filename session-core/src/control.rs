@@ -226,6 +226,16 @@ impl Control {
         self.owner_pid
     }
 
+    /// Whether the owner still has its end of the conversation open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        // Nothing was asked, so the only thing that can be read is the end.
+        matches!(
+            sys::poll_readable(self.stream.as_fd(), Some(Duration::ZERO)),
+            Ok(false)
+        )
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors

@@ -100,10 +100,7 @@ impl Feed {
     pub fn next(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Change>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let changes = match self.as_fd() {
-                Some(_) => self.drain()?,
-                None => Vec::new(),
-            };
+            let changes = self.drain()?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
