@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use session_core::process::Unknowable;
 use session_core::{
     Damaged, Liveness, LostCause, Observation, Outcome, Session, Status, WaitStatus,
 };
@@ -13,14 +12,10 @@ use crate::output::table::Style;
 
 /// The status for a table: `running (orphan)`, `failed (exit 7)`.
 pub(crate) fn status(seen: &Observation) -> String {
-    let word = seen.session.status();
     match &seen.liveness {
-        Liveness::Owned | Liveness::Unclaimed => word.to_string(),
-        Liveness::Orphan => format!("{word} (orphan)"),
-        Liveness::Unverified => format!("{word} (unverified)"),
-        Liveness::Unknown(why) => format!("unknown ({})", short_reason(why)),
         Liveness::Ended => ended(&seen.session),
         Liveness::Lost(_) | Liveness::Abandoned => ended(&seen.shown()),
+        _ => seen.status_in_words(),
     }
 }
 
@@ -114,30 +109,12 @@ fn cause_words(cause: LostCause) -> &'static str {
     }
 }
 
-fn short_reason(why: &Unknowable) -> &'static str {
-    match why {
-        Unknowable::OtherHost(_) => "other host",
-        Unknowable::OtherPidNamespace(_) => "other pid namespace",
-        Unknowable::Hidden(_) => "not visible from here",
-    }
-}
-
 /// Whether to believe the record, in a sentence.
 pub(crate) fn liveness(liveness: &Liveness) -> String {
+    let words = liveness.in_words();
     match liveness {
-        Liveness::Ended => "ended; the record is final".to_owned(),
-        Liveness::Owned => "its owner lives; the record is true".to_owned(),
-        Liveness::Unclaimed => "recorded, but nobody has begun to start it".to_owned(),
-        Liveness::Abandoned => "whoever was starting it died before its agent ran".to_owned(),
-        Liveness::Orphan => {
-            "its owner is dead, its agent still runs (`monoco adopt` gives it a new owner)"
-                .to_owned()
-        }
-        Liveness::Unverified => {
-            "another program recorded it; some process has its pid, which may be any".to_owned()
-        }
-        Liveness::Lost(_) => "its owner is dead, and so is its agent".to_owned(),
-        Liveness::Unknown(why) => format!("unknown: {why}"),
+        Liveness::Orphan => format!("{words} (`monoco adopt` gives it a new owner)"),
+        _ => words,
     }
 }
 

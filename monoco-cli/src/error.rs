@@ -5,9 +5,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use session_core::{
-    ClaimError, ControlError, LookError, RemoveError, RuntimeError, SessionId, StoreError,
-};
+use session_core::{ActError, ClaimError, ControlError, LookError, SessionId, StoreError};
 use session_worker::LaunchError;
 
 /// A command failed.
@@ -44,12 +42,9 @@ pub(crate) enum CliError {
     /// The owner did not do it.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// It could not be driven.
+    /// Something could not be done to it.
     #[error(transparent)]
-    Runtime(RuntimeError),
-    /// It could not be removed.
-    #[error(transparent)]
-    Remove(RemoveError),
+    Act(ActError),
     /// It could not be started or adopted.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -71,15 +66,9 @@ pub(crate) enum CliError {
     /// Its agent runs, but nobody who could do it owns it.
     #[error("session {0} has lost its owner; `monoco adopt {0}` gives it a new one")]
     Orphan(SessionId),
-    /// It was recorded, but nobody has begun to start it.
-    #[error("session {0} has not been started")]
-    NotStarted(SessionId),
     /// Nothing is known that would allow to touch it.
     #[error("session {id} cannot be told from here: {why}")]
     HandsOff { id: SessionId, why: String },
-    /// The orphan could not be signalled.
-    #[error(transparent)]
-    Signal(#[from] session_core::process::SignalError),
     /// Time was up before a session ended.
     #[error("session {id} has not ended within {after}; it goes on")]
     TimedOut { id: SessionId, after: String },
@@ -102,6 +91,19 @@ impl CliError {
     pub(crate) fn io(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let attempt = attempt.into();
         move |source| Self::Io { attempt, source }
+    }
+
+    /// What could not be done to a session, with what may be done instead. `so`
+    /// says what follows for one that has ended.
+    pub(crate) fn act(error: ActError, so: &'static str) -> Self {
+        match error {
+            ActError::Look(error) => error.into(),
+            ActError::Ended { id, status } => Self::Ended { id, status, so },
+            ActError::Orphan(id) => Self::Orphan(id),
+            ActError::Living { id, what } => Self::Living { id, what },
+            ActError::Ending(id) => Self::Ending(id),
+            error => Self::Act(error),
+        }
     }
 
     /// Whether the reader of our output has gone, which is no failure.
@@ -135,21 +137,9 @@ impl From<LookError> for CliError {
     }
 }
 
-impl From<RuntimeError> for CliError {
-    fn from(error: RuntimeError) -> Self {
-        match error {
-            RuntimeError::Look(error) => error.into(),
-            error => Self::Runtime(error),
-        }
-    }
-}
-
-impl From<RemoveError> for CliError {
-    fn from(error: RemoveError) -> Self {
-        match error {
-            RemoveError::Look(error) => error.into(),
-            error => Self::Remove(error),
-        }
+impl From<ActError> for CliError {
+    fn from(error: ActError) -> Self {
+        Self::act(error, "")
     }
 }
 

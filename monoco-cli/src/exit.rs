@@ -90,16 +90,13 @@ impl Exit {
             | CliError::Store(_)
             | CliError::Claim(_)
             | CliError::Control(_)
-            | CliError::Runtime(_)
-            | CliError::Remove(_)
+            | CliError::Act(_)
             | CliError::Launch(_)
             | CliError::Living { .. }
             | CliError::Ending(_)
             | CliError::Ended { .. }
             | CliError::Orphan(_)
-            | CliError::NotStarted(_)
             | CliError::HandsOff { .. }
-            | CliError::Signal(_)
             | CliError::SupervisorDied { .. }
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,

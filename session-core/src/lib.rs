@@ -13,6 +13,7 @@
 //! - [`RuntimeSession`] is a session as its owner drives it, or as others see it.
 //! - [`Observation`] tells a record, and whether to believe it.
 
+mod act;
 mod chain;
 mod claim;
 pub mod control;
@@ -36,6 +37,7 @@ mod sys;
 mod timestamp;
 mod worker;
 
+pub use act::{ActError, Discarded};
 pub use chain::error_chain;
 pub use claim::{Claim, ClaimError};
 pub use control::{Control, ControlError};

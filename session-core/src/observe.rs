@@ -56,6 +56,23 @@ impl Liveness {
             Self::Unknown(_) => "unknown",
         }
     }
+
+    /// Whether to believe the record, in a sentence.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Ended => "ended; the record is final".to_owned(),
+            Self::Owned => "its owner lives; the record is true".to_owned(),
+            Self::Unclaimed => "recorded, but nobody has begun to start it".to_owned(),
+            Self::Abandoned => "whoever was starting it died before its agent ran".to_owned(),
+            Self::Orphan => "its owner is dead, its agent still runs".to_owned(),
+            Self::Unverified => {
+                "another program recorded it; some process has its pid, which may be any".to_owned()
+            }
+            Self::Lost(_) => "its owner is dead, and so is its agent".to_owned(),
+            Self::Unknown(why) => format!("unknown: {why}"),
+        }
+    }
 }
 
 /// A session as it was found at one moment.
@@ -92,6 +109,20 @@ impl Observation {
         }
     }
 
+    /// The status that is true, in a few words: `running`, `running (orphan)`,
+    /// `unknown (other host)`.
+    #[must_use]
+    pub fn status_in_words(&self) -> String {
+        let recorded = self.session.status();
+        match &self.liveness {
+            Liveness::Ended | Liveness::Owned | Liveness::Unclaimed => recorded.to_string(),
+            Liveness::Orphan => format!("{recorded} (orphan)"),
+            Liveness::Unverified => format!("{recorded} (unverified)"),
+            Liveness::Unknown(why) => format!("unknown ({})", short_reason(why)),
+            Liveness::Lost(_) | Liveness::Abandoned => self.shown().status().to_string(),
+        }
+    }
+
     /// The end that is certain, but stands in no record yet.
     #[must_use]
     pub fn unrecorded_end(&self) -> Option<Outcome> {
@@ -111,6 +142,14 @@ impl Observation {
             self.liveness,
             Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned
         )
+    }
+}
+
+fn short_reason(why: &Unknowable) -> &'static str {
+    match why {
+        Unknowable::OtherHost(_) => "other host",
+        Unknowable::OtherPidNamespace(_) => "other pid namespace",
+        Unknowable::Hidden(_) => "not visible from here",
     }
 }
 

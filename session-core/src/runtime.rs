@@ -325,7 +325,8 @@ fn never_started(by: &str) -> Outcome {
     Outcome::never_ran(format!("stopped by {by} before it was started"))
 }
 
-fn terminate_observed(
+/// Ends a session that another process owns, or nobody.
+pub(crate) fn terminate_observed(
     manager: &SessionManager,
     id: &crate::SessionId,
     grace: Duration,

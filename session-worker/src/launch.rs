@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use session_core::{
     Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
     SessionManager, error_chain,
@@ -16,7 +17,7 @@ use session_core::{
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
 use crate::process_worker::read_errno;
-use crate::program::Program;
+use crate::program::{Program, c_string};
 use crate::sys;
 
 /// A session that is to be started.
@@ -28,8 +29,14 @@ pub struct Launch {
     pub argv: Vec<OsString>,
     /// The agent's stdin.
     pub stdin: AgentStdin,
+    /// The agent's working directory; `None` for that of this process. With it
+    /// the agent's `PWD` is set as well, unless `env` says otherwise.
+    pub cwd: Option<PathBuf>,
     /// Variables added to the environment of this process.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of this process that neither the supervisor nor the agent get,
+    /// unless `env` adds them.
+    pub env_remove: Vec<OsString>,
     /// Leave what the agent leaves running when it ends.
     pub leave_children: bool,
     /// Remove the record and the log once the session has ended.
@@ -66,9 +73,18 @@ pub enum LaunchError {
     /// The agent's program exists, but cannot be executed.
     #[error("{0}")]
     NotExecutable(String),
-    /// The working directory is gone.
+    /// The working directory of this process is gone.
     #[error("the working directory does not exist any more")]
-    WorkingDirectory(#[source] io::Error),
+    OwnDirectory(#[source] io::Error),
+    /// The working directory that was asked for is not there, is no directory, or
+    /// may not be entered. Nothing was recorded.
+    #[error("cannot use the working directory {}", path.display())]
+    WorkingDirectory {
+        /// Which was asked for.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The session could not be recorded or taken.
     #[error(transparent)]
     Claim(#[from] ClaimError),
@@ -117,6 +133,7 @@ impl From<Failure> for LaunchError {
 pub struct Launcher {
     supervisor: PathBuf,
     argv0: OsString,
+    prefix: Vec<OsString>,
     parent: sys::Parent,
 }
 
@@ -130,6 +147,7 @@ impl Launcher {
         Self {
             supervisor: executable,
             argv0,
+            prefix: Vec::new(),
             parent: sys::Parent::Nobody,
         }
     }
@@ -143,7 +161,7 @@ impl Launcher {
         let path = std::env::current_exe()?;
         let mut launcher = Self::new(path);
         if !launcher.supervisor.exists() {
-            launcher.supervisor = "/proc/self/exe".into();
+            launcher.supervisor = OWN_EXECUTABLE.into();
         }
         Ok(launcher)
     }
@@ -158,6 +176,15 @@ impl Launcher {
         }
     }
 
+    /// Has the supervisors executed by another program: as `prefix… executable …`.
+    /// The first word is found through this process's `PATH`. It must execute what
+    /// follows it in its own place, with the descriptors that it was given, as
+    /// `systemd-run --user --scope --quiet --collect --` does. None for no words.
+    #[must_use]
+    pub fn behind(self, prefix: Vec<OsString>) -> Self {
+        Self { prefix, ..self }
+    }
+
     /// Starts a session. When this returns, its agent runs and its record says so
     /// durably.
     ///
@@ -169,7 +196,11 @@ impl Launcher {
         manager: &SessionManager,
         launch: Launch,
     ) -> Result<Launched, LaunchError> {
-        let cwd = std::env::current_dir().map_err(LaunchError::WorkingDirectory)?;
+        let given = launch.cwd.as_deref().map(Directory::open).transpose()?;
+        let cwd = match &given {
+            Some(directory) => directory.path.clone(),
+            None => std::env::current_dir().map_err(LaunchError::OwnDirectory)?,
+        };
         let words = launch.argv.iter();
         let command = words
             .map(|word| word.to_string_lossy().into_owned())
@@ -189,7 +220,12 @@ impl Launcher {
             grace_seconds: launch.grace.as_secs_f64(),
             argv: launch.argv,
         };
-        self.supervise(manager, claim, &order, &stdin, &launch.env)
+        let surroundings = Surroundings {
+            cwd: given.as_ref(),
+            env: &launch.env,
+            env_remove: &launch.env_remove,
+        };
+        self.supervise(manager, claim, &order, &stdin, surroundings)
     }
 
     /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and
@@ -217,7 +253,7 @@ impl Launcher {
             argv: Vec::new(),
         };
         let stdin = self.agent_stdin(AgentStdin::Null)?;
-        self.supervise(manager, claim, &order, &stdin, &[])
+        self.supervise(manager, claim, &order, &stdin, Surroundings::default())
             .map(|launched| launched.session)
     }
 
@@ -235,9 +271,9 @@ impl Launcher {
         mut claim: Claim,
         order: &Order,
         stdin: &OwnedFd,
-        env: &[(OsString, OsString)],
+        surroundings: Surroundings<'_>,
     ) -> Result<Launched, LaunchError> {
-        let report = match self.start_supervisor(&claim, order, stdin, env) {
+        let report = match self.start_supervisor(&claim, order, stdin, surroundings) {
             Ok(report) => report,
             Err(source) => {
                 let error = self.no_supervisor(source);
@@ -272,21 +308,9 @@ impl Launcher {
         claim: &Claim,
         order: &Order,
         stdin: &OwnedFd,
-        env: &[(OsString, OsString)],
+        surroundings: Surroundings<'_>,
     ) -> io::Result<OwnedFd> {
-        let argv = vec![
-            self.argv0.clone(),
-            SUPERVISE.into(),
-            order.id.as_str().into(),
-        ];
-        let mut program = Program::inheriting_env(argv);
-        for (name, value) in env {
-            program.set(&name.to_string_lossy(), value);
-        }
-        let mut image = program.image().map_err(io::Error::other)?;
-        image.candidates = vec![std::ffi::CString::new(
-            self.supervisor.as_os_str().as_encoded_bytes(),
-        )?];
+        let image = self.image(&order.id, surroundings)?;
         let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
         let order = order.to_file()?;
@@ -300,7 +324,8 @@ impl Launcher {
             order.as_fd(),
             stdin.as_fd(),
         ];
-        let forked = sys::fork(&image, &fds, None, self.parent)?;
+        let cwd = surroundings.cwd.map(|directory| directory.fd.as_fd());
+        let forked = sys::fork(&image, &fds, cwd, None, self.parent)?;
         // What cannot be read of its start is told by its report, or by its silence.
         match read_errno(&forked.exec_error) {
             Ok(Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
@@ -308,11 +333,90 @@ impl Launcher {
         }
     }
 
+    /// What the child executes: the supervisor, or the program that executes it.
+    fn image(&self, id: &SessionId, surroundings: Surroundings<'_>) -> io::Result<sys::Image> {
+        let mut argv = self.prefix.clone();
+        argv.push(match self.prefix.is_empty() {
+            true => self.argv0.clone(),
+            false => self.supervisor_for_others()?.into(),
+        });
+        argv.extend([SUPERVISE.into(), id.as_str().into()]);
+        let mut program = Program::inheriting_env(argv);
+        // Found from here, by our own `PATH`: the child is in another directory.
+        let candidates = match self.prefix.first() {
+            Some(file) => program.candidates(file),
+            None => vec![self.supervisor.clone().into()],
+        };
+        let candidates = candidates.into_iter().map(|candidate| {
+            let candidate = std::path::absolute(candidate)?;
+            c_string(candidate.into()).map_err(io::Error::other)
+        });
+        let candidates = candidates.collect::<io::Result<_>>()?;
+        program.remove(surroundings.env_remove);
+        if let Some(directory) = surroundings.cwd {
+            program.set("PWD", directory.path.as_os_str());
+        }
+        for (name, value) in surroundings.env {
+            program.set(&name.to_string_lossy(), value);
+        }
+        let image = program.image().map_err(io::Error::other)?;
+        Ok(sys::Image {
+            candidates,
+            ..image
+        })
+    }
+
+    /// The supervisor's executable by a name that means the same to every process,
+    /// as long as this one lives; and it waits for the supervisor's report.
+    fn supervisor_for_others(&self) -> io::Result<PathBuf> {
+        if self.supervisor == Path::new(OWN_EXECUTABLE) {
+            return Ok(format!("/proc/{}/exe", std::process::id()).into());
+        }
+        std::path::absolute(&self.supervisor)
+    }
+
     fn no_supervisor(&self, source: io::Error) -> LaunchError {
+        let program = self.prefix.first().map(PathBuf::from);
         LaunchError::Supervisor {
-            program: self.supervisor.clone(),
+            program: program.unwrap_or_else(|| self.supervisor.clone()),
             source,
         }
+    }
+}
+
+/// The executable of the process that looks, also when its file was replaced.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
+/// Where, and with which variables, a supervisor starts its agent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Surroundings<'a> {
+    cwd: Option<&'a Directory>,
+    env: &'a [(OsString, OsString)],
+    env_remove: &'a [OsString],
+}
+
+/// An open directory, and the path that the kernel tells who is in it.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Directory {
+    fn open(path: &Path) -> Result<Self, LaunchError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = path.canonicalize().and_then(|canonical| {
+            // By its own `.`, which is found only by those who may enter it.
+            let fd = rustix::fs::open(canonical.join("."), flags, Mode::empty())?;
+            Ok(Self {
+                path: canonical,
+                fd,
+            })
+        });
+        opened.map_err(|source| LaunchError::WorkingDirectory {
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 
@@ -333,7 +437,7 @@ fn settle_after_death(manager: &SessionManager, id: &SessionId) -> Result<(), La
 }
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
-    std::path::absolute(manager.project()).map_err(LaunchError::WorkingDirectory)
+    std::path::absolute(manager.project()).map_err(LaunchError::OwnDirectory)
 }
 
 /// Tells the end of a session that this process launched.
@@ -365,5 +469,21 @@ fn with_command(mut session: Session, command: &[String]) -> Session {
 impl AsFd for EndWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.report.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executable_that_was_replaced_is_named_so_that_others_find_it() {
+        let launcher = Launcher::new(OWN_EXECUTABLE.into());
+        let name = launcher.supervisor_for_others().expect("a name");
+        assert_ne!(name, Path::new(OWN_EXECUTABLE));
+        assert_eq!(
+            name.read_link().ok(),
+            Path::new(OWN_EXECUTABLE).read_link().ok()
+        );
     }
 }

@@ -211,7 +211,7 @@ impl Worker for ProcessWorker {
         let (waits, gate) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| io_error("make the agent's gate", e.into()))?;
         let fds = [stdin.as_fd(), log.as_fd(), log.as_fd()];
-        let forked = sys::fork(&image, &fds, Some(waits.as_fd()), sys::Parent::This)
+        let forked = sys::fork(&image, &fds, None, Some(waits.as_fd()), sys::Parent::This)
             .map_err(|e| io_error("fork", e))?;
         let pid = Pid::new(forked.pid.into()).expect("fork returns pids greater than 1");
         let look = |e| io_error("look at the agent's process", e);

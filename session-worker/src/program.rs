@@ -38,6 +38,11 @@ impl Program {
         self.env.push((name.into(), value.into()));
     }
 
+    /// Leaves variables out.
+    pub(crate) fn remove(&mut self, names: &[OsString]) {
+        self.env.retain(|(known, _)| !names.contains(known));
+    }
+
     /// Everything the child needs, in the form it needs it in.
     pub(crate) fn image(&self) -> Result<Image, WorkerError> {
         let file = self.argv.first().filter(|file| !file.is_empty());
@@ -62,7 +67,8 @@ impl Program {
         })
     }
 
-    fn candidates(&self, file: &OsStr) -> Vec<OsString> {
+    /// Where the program `file` may be, in the order in which it is looked for.
+    pub(crate) fn candidates(&self, file: &OsStr) -> Vec<OsString> {
         if file.as_bytes().contains(&b'/') {
             return vec![file.to_owned()];
         }
@@ -105,7 +111,7 @@ impl Program {
     }
 }
 
-fn c_string(text: OsString) -> Result<CString, WorkerError> {
+pub(crate) fn c_string(text: OsString) -> Result<CString, WorkerError> {
     CString::new(text.into_vec()).map_err(|error| {
         let program = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\\0");
         WorkerError::NotExecutable {

@@ -29,11 +29,13 @@ pub(crate) struct Forked {
 }
 
 /// Forks a child in a session of its own, with exactly `fds` as its descriptors
-/// 0, 1, 2, …, no signal blocked and none ignored, that executes `image`. With a
-/// `gate` it first waits for one byte there, and exits at the end of file.
+/// 0, 1, 2, …, no signal blocked and none ignored, that executes `image`; in the
+/// directory `cwd`, if there is one. With a `gate` it first waits for one byte
+/// there, and exits at the end of file.
 pub(crate) fn fork(
     image: &Image,
     fds: &[BorrowedFd<'_>],
+    cwd: Option<BorrowedFd<'_>>,
     gate: Option<BorrowedFd<'_>>,
     parent: Parent,
 ) -> io::Result<Forked> {
@@ -53,12 +55,16 @@ pub(crate) fn fork(
     let mut plan = ChildPlan {
         sources: [-1; MAX_FDS],
         n: fds.len(),
+        cwd: -1,
         gate: -1,
         told: told.as_raw_fd(),
         parent,
     };
     for (slot, fd) in plan.sources.iter_mut().zip(fds) {
         *slot = fd.as_raw_fd();
+    }
+    if let Some(cwd) = cwd {
+        plan.cwd = cwd.as_raw_fd();
     }
     if let Some(gate) = gate {
         plan.gate = gate.as_raw_fd();
@@ -99,6 +105,7 @@ pub(crate) enum Parent {
 struct ChildPlan {
     sources: [RawFd; MAX_FDS],
     n: usize,
+    cwd: RawFd,
     gate: RawFd,
     told: RawFd,
     parent: Parent,
@@ -123,7 +130,12 @@ unsafe fn run_child(
         }
         libc::setsid();
         reset_signals();
-        errno = place_descriptors(plan);
+        // Before all other descriptors are closed; told once there is where to.
+        let entered = enter(plan.cwd);
+        errno = match place_descriptors(plan) {
+            0 => entered,
+            errno => errno,
+        };
         let (gate, told) = (plan.n as RawFd, plan.n as RawFd + 1);
         if errno == 0 && plan.gate >= 0 && !passes_gate(gate) {
             libc::_exit(0);
@@ -134,6 +146,20 @@ unsafe fn run_child(
         libc::write(told, (&raw const errno).cast(), size_of_val(&errno));
         libc::_exit(127)
     }
+}
+
+/// Goes to the directory `cwd`, if it is one.
+///
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn enter(cwd: RawFd) -> i32 {
+    // SAFETY: plain system calls; errno of this thread.
+    unsafe {
+        if cwd >= 0 && libc::fchdir(cwd) < 0 {
+            return *libc::__errno_location();
+        }
+    }
+    0
 }
 
 /// # Safety

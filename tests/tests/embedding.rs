@@ -1,7 +1,8 @@
 //! Starting sessions from a program that is not monoco: it names the executable
 //! whose supervisors it wants, and keeps its own threads, children and signals.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monoco_tests::{Project, Signal, agent, alive, gone, kill, monoco, wait_until};
@@ -25,7 +26,9 @@ fn launch(project: &Project, verb: &[&str]) -> Launch {
         },
         argv,
         stdin: AgentStdin::Null,
+        cwd: None,
         env: vec![(name.into(), value.into())],
+        env_remove: Vec::new(),
         leave_children: false,
         remove_at_end: false,
         grace: Duration::from_secs(10),
@@ -117,11 +120,12 @@ fn a_dead_supervisor_tells_no_end() {
 fn launches_from_many_threads_leave_no_children_behind() {
     let project = Project::new();
     let manager = SessionManager::create(project.path()).expect("a new project");
+    let launcher = launcher();
     let agents: Vec<i32> = std::thread::scope(|scope| {
         let starters: Vec<_> = (0..16)
             .map(|_| {
                 scope.spawn(|| {
-                    let launched = launcher().launch(&manager, launch(&project, &["sleep"]));
+                    let launched = launcher.launch(&manager, launch(&project, &["sleep"]));
                     launched
                         .expect("it starts")
                         .session
@@ -160,6 +164,165 @@ fn launches_from_many_threads_leave_no_children_behind() {
     let children = own_children();
     let ours = |pid: &i32| supervisors.contains(pid) || agents.contains(pid);
     assert!(!children.iter().any(ours), "{children:?}");
+    // Nor does what was between us and them; another test may be launching now.
+    wait_until("no zombie is left", || {
+        own_children().into_iter().all(alive)
+    });
+}
+
+#[test]
+fn a_launcher_can_be_shared_by_threads() {
+    fn check<T: Clone + Send + Sync + 'static>(_: &T) {}
+    check(&launcher());
+}
+
+/// `path` as it is found from the directory that this test runs in.
+fn relative(path: &Path) -> PathBuf {
+    let cwd = std::env::current_dir().expect("it exists");
+    let up = cwd.components().skip(1).map(|_| "..");
+    let up: PathBuf = up.collect();
+    up.join(path.strip_prefix("/").expect("an absolute path"))
+}
+
+#[test]
+fn an_agent_runs_in_the_directory_that_it_is_given() {
+    let project = Project::new();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let elsewhere = elsewhere.path().canonicalize().expect("it exists");
+    let link = project.path().join("link");
+    std::os::unix::fs::symlink(&elsewhere, &link).expect("a new link");
+    // What is relative is meant from here, not from there.
+    let manager = SessionManager::create(relative(project.path())).expect("a new project");
+    let launcher = Launcher::new(relative(monoco().as_ref()));
+    let launch = Launch {
+        cwd: Some(link),
+        ..launch(&project, &["sleep"])
+    };
+    let launched = launcher.launch(&manager, launch).expect("it starts");
+    let session = launched.session;
+    assert_eq!(session.cwd.as_deref(), Some(elsewhere.as_path()));
+    let agent = session.pid().expect("it runs").get();
+    let cwd = std::fs::read_link(format!("/proc/{agent}/cwd")).expect("it lives");
+    assert_eq!(cwd, elsewhere);
+    assert_eq!(variable(agent, "PWD"), elsewhere.to_str().map(String::from));
+    let told = variable(agent, "MONOCO_PROJECT").expect("it is told");
+    let told = Path::new(&told).canonicalize().expect("it exists");
+    assert_eq!(told, project.path());
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_told_before_anything_is_recorded() {
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let inside = |name: &str| project.path().join(name);
+    std::fs::write(inside("file"), "").expect("a new file");
+    let mut unusable = vec![inside("missing"), inside("file")];
+    if !rustix::process::geteuid().is_root() {
+        let closed = inside("closed");
+        std::fs::create_dir(&closed).expect("a new directory");
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).expect("it is ours");
+        unusable.push(closed);
+    }
+    for directory in unusable {
+        let launch = Launch {
+            cwd: Some(directory.clone()),
+            ..launch(&project, &["sleep"])
+        };
+        match launcher().launch(&manager, launch) {
+            Err(LaunchError::WorkingDirectory { path, .. }) => assert_eq!(path, directory),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(manager.list().expect("a project").sessions.is_empty());
+}
+
+/// A variable in the environment that `pid` was started with.
+fn variable(pid: i32, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it lives");
+    let environment = String::from_utf8_lossy(&environment);
+    let prefix = format!("{name}=");
+    let mut values = environment
+        .split('\0')
+        .filter_map(|line| line.strip_prefix(&prefix));
+    values.next().map(str::to_owned)
+}
+
+#[test]
+fn what_is_removed_from_the_environment_nobody_gets() {
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let mut launch = launch(&project, &["sleep"]);
+    launch.env_remove = vec!["PATH".into(), "HOME".into()];
+    launch.env.push(("HOME".into(), "/elsewhere".into()));
+    assert!(std::env::var_os("PATH").is_some(), "there is one to remove");
+    let launched = launcher().launch(&manager, launch).expect("it starts");
+    let agent = launched.session.pid().expect("it runs").get();
+    for pid in [agent, supervisor(&manager, &launched.session.id)] {
+        assert_eq!(variable(pid, "PATH"), None);
+        assert_eq!(variable(pid, "HOME").as_deref(), Some("/elsewhere"));
+    }
+}
+
+#[test]
+fn a_supervisor_may_be_executed_by_another_program() {
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let mut launch = launch(&project, &["sleep"]);
+    launch.cwd = Some("/usr".into());
+    // The program is ours to find, not the agent's.
+    launch.env_remove = vec!["PATH".into()];
+    let behind =
+        Launcher::new(relative(monoco().as_ref())).behind(vec!["env".into(), "BEHIND=env".into()]);
+    let launched = behind.launch(&manager, launch).expect("it starts");
+    let id = &launched.session.id;
+    let supervisor = supervisor(&manager, id);
+    let agent = launched.session.pid().expect("it runs").get();
+    for pid in [agent, supervisor] {
+        assert_eq!(variable(pid, "BEHIND").as_deref(), Some("env"));
+    }
+    let words = std::fs::read(format!("/proc/{supervisor}/cmdline")).expect("it lives");
+    let words = String::from_utf8(words).expect("plain names");
+    let words: Vec<_> = words.trim_end_matches('\0').split('\0').collect();
+    let executable = Path::new(words[0]);
+    assert!(executable.is_absolute(), "{words:?}");
+    assert_eq!(
+        executable.canonicalize().ok(),
+        Path::new(monoco()).canonicalize().ok()
+    );
+    assert_eq!(words[1..], ["__supervise", id.as_str()]);
+    manager
+        .stop(id, Duration::ZERO, "a test")
+        .expect("its owner does it");
+    assert!(launched.end.take().is_some());
+}
+
+#[test]
+fn a_program_before_the_supervisor_that_fails_is_told_and_recorded() {
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let fail = |program: &str| {
+        let behind = launcher().behind(vec![program.into()]);
+        behind
+            .launch(&manager, launch(&project, &["sleep"]))
+            .expect_err("no supervisor starts")
+    };
+    let missing = fail("no-such-program-anywhere");
+    assert_eq!(
+        missing.to_string(),
+        "cannot start the supervisor no-such-program-anywhere"
+    );
+    assert!(matches!(missing, LaunchError::Supervisor { .. }));
+    let failed = fail("false");
+    assert!(
+        matches!(failed, LaunchError::SupervisorDied(_)),
+        "{failed:?}"
+    );
+    let sessions = manager.list().expect("a project").sessions;
+    assert_eq!(sessions.len(), 2);
+    for seen in sessions {
+        assert_eq!(seen.session.status(), Status::Failed);
+        assert_eq!(seen.liveness, Liveness::Ended);
+    }
 }
 
 /// The children of this process, zombies among them.

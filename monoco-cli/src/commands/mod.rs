@@ -18,11 +18,7 @@ mod stop;
 mod suspend;
 mod wait;
 
-use session_core::{Liveness, Observation};
-
 use crate::args::{Args, Verb};
-use crate::describe;
-use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{output, project};
 
@@ -58,23 +54,5 @@ pub(crate) fn execute(args: Args) -> Exit {
             output::failure(&error);
             Exit::of_error(&error)
         }
-    }
-}
-
-/// Why nothing can be done to a session that is not its owner's to do.
-fn refusal(seen: &Observation, so: &'static str) -> CliError {
-    let id = seen.session.id.clone();
-    match &seen.liveness {
-        Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned => CliError::Ended {
-            id,
-            status: seen.shown().status(),
-            so,
-        },
-        Liveness::Orphan => CliError::Orphan(id),
-        Liveness::Unclaimed => CliError::NotStarted(id),
-        Liveness::Owned | Liveness::Unverified | Liveness::Unknown(_) => CliError::HandsOff {
-            id,
-            why: describe::liveness(&seen.liveness),
-        },
     }
 }

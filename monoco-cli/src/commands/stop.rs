@@ -18,12 +18,11 @@ pub(super) fn stop(manager: &SessionManager, args: &Stop) -> Result<Exit, CliErr
 }
 
 fn stop_one(manager: &SessionManager, id: &SessionId, grace: Duration) -> Result<(), CliError> {
-    let mut session = manager.load(id)?;
-    let status = session.session().status();
+    let status = manager.get(id)?.session.status();
     if status.is_terminal() {
         output::words(&format!("session {id} has ended already ({status})"));
     }
     // Also then: a lost agent may have left something running.
-    session.terminate(grace, BY)?;
+    manager.stop(id, grace, BY)?;
     Ok(())
 }

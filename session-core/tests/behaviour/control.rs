@@ -20,15 +20,15 @@ use crate::processes::{Agent, until};
 use crate::project::Project;
 
 /// A session with an owner that hears each request, and answers as `answer` does.
-struct FakeOwner {
-    id: SessionId,
-    heard: Receiver<String>,
+pub(crate) struct FakeOwner {
+    pub(crate) id: SessionId,
+    pub(crate) heard: Receiver<String>,
     thread: Option<JoinHandle<()>>,
     _agent: Agent,
 }
 
 impl FakeOwner {
-    fn new(
+    pub(crate) fn new(
         manager: &SessionManager,
         answer: impl FnOnce(UnixStream, Claim) + Send + 'static,
     ) -> Self {
@@ -68,13 +68,13 @@ impl Drop for FakeOwner {
 }
 
 /// The ear of an owner, however long the path of its project is.
-fn listen(claim: &Claim) -> UnixListener {
+pub(crate) fn listen(claim: &Claim) -> UnixListener {
     let folder = claim.lease().folder().as_raw_fd();
     let path = format!("/proc/self/fd/{folder}/{CONTROL_SOCKET}");
     UnixListener::bind(path).expect("a new run directory")
 }
 
-fn done(session: &Session) -> Vec<u8> {
+pub(crate) fn done(session: &Session) -> Vec<u8> {
     let json: serde_json::Value =
         serde_json::from_slice(&record_to_json(session)).expect("our own record");
     format!("{{\"session\":{json}}}\n").into_bytes()

@@ -2,6 +2,7 @@
 //!
 //! One file per theme. `project` and `processes` are what the themes share.
 
+mod act;
 mod control;
 mod feed;
 mod hostile;

@@ -37,7 +37,7 @@ fn check(project: &Project, id: &SessionId, liveness: &str, status: Option<Statu
 
 /// Lets go of a session that stays as it is, as an owner does who dies, and
 /// waits until that is seen: another test's fork may hold a copy for a moment.
-fn die(project: &Project, claim: Claim) -> SessionId {
+pub(crate) fn die(project: &Project, claim: Claim) -> SessionId {
     let id = claim.session().id.clone();
     drop(claim.into_lease());
     until("the lease is free", || {
@@ -47,12 +47,12 @@ fn die(project: &Project, claim: Claim) -> SessionId {
 }
 
 /// A session whose owner is dead, and which says that `process` is its agent.
-fn left_running(project: &Project, process: Process) -> SessionId {
+pub(crate) fn left_running(project: &Project, process: Process) -> SessionId {
     die(project, project.running(process))
 }
 
 /// As [`left_running`], with a field of the agent's identity changed.
-fn left_elsewhere(project: &Project, agent: &Agent, field: &str) -> SessionId {
+pub(crate) fn left_elsewhere(project: &Project, agent: &Agent, field: &str) -> SessionId {
     let id = left_running(project, agent.process());
     let json: serde_json::Value = serde_json::from_str(&project.record(&id)).expect("JSON");
     let truth = &json["process"][field];
