@@ -28,7 +28,7 @@ use crate::id::SessionId;
 use crate::record::{self, MAX_RECORD_LEN, RecordError};
 use crate::session::Session;
 
-const BASE: &str = ".monoco";
+pub(crate) const BASE: &str = ".monoco";
 const SESSIONS: &str = "sessions";
 pub(crate) const RUN: &str = "run";
 const LOGS: &str = "logs";
@@ -40,7 +40,7 @@ pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-const DIRECTORY_MODE: Mode = Mode::RWXU;
+pub(crate) const DIRECTORY_MODE: Mode = Mode::RWXU;
 pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A project cannot be used.
@@ -370,7 +370,11 @@ fn read_bounded<'a>(file: &OwnedFd, buffer: &'a mut Vec<u8>) -> io::Result<&'a [
 }
 
 /// Opens a regular file of our own, without ever waiting for it.
-fn open_own_file(folder: &OwnedFd, name: &str, uid: u32) -> Result<Option<OwnedFd>, Damage> {
+pub(crate) fn open_own_file(
+    folder: &OwnedFd,
+    name: &str,
+    uid: u32,
+) -> Result<Option<OwnedFd>, Damage> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
@@ -390,12 +394,12 @@ fn open_own_file(folder: &OwnedFd, name: &str, uid: u32) -> Result<Option<OwnedF
     }
 }
 
-fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 /// Opens a directory of our own; `None` when there is none.
-fn open_own(
+pub(crate) fn open_own(
     parent: Option<&OwnedFd>,
     name: &str,
     path: &Path,
@@ -429,7 +433,11 @@ fn open_own(
 }
 
 /// Opens a directory of our own; makes it, for us alone, where there is none.
-fn make_own(parent: Option<&OwnedFd>, name: &str, path: &Path) -> Result<OwnedFd, StoreError> {
+pub(crate) fn make_own(
+    parent: Option<&OwnedFd>,
+    name: &str,
+    path: &Path,
+) -> Result<OwnedFd, StoreError> {
     if let Some(fd) = open_own(parent, name, path)? {
         return Ok(fd);
     }
