@@ -16,6 +16,7 @@ mod help;
 mod output;
 mod project;
 mod tail;
+mod xdg;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,7 @@
 //! - [`Claim`] is a session together with its lease: the only thing that writes.
 //! - [`RuntimeSession`] is a session as its owner drives it, or as others see it.
 //! - [`Observation`] tells a record, and whether to believe it.
+//! - [`Registry`] remembers which projects there are.
 
 mod act;
 mod chain;
@@ -28,6 +29,7 @@ mod outcome;
 pub mod process;
 pub mod reconcile;
 mod record;
+mod registry;
 mod runtime;
 mod session;
 mod status;
@@ -53,6 +55,7 @@ pub use process::{Host, Pid, Process, ProcessHandle, ProcessIdentity};
 pub use record::{
     MAX_RECORD_LEN, RecordError, SCHEMA, parse as parse_record, to_json as record_to_json,
 };
+pub use registry::Registry;
 pub use runtime::{RuntimeError, RuntimeSession};
 pub use session::{End, NewSession, Session, State, TransitionError};
 pub use status::{Status, UnknownStatus};

@@ -29,7 +29,7 @@ use crate::listing::Stamp;
 use crate::record::{self, MAX_RECORD_LEN, RecordError};
 use crate::session::Session;
 
-const BASE: &str = ".monoco";
+pub(crate) const BASE: &str = ".monoco";
 const SESSIONS: &str = "sessions";
 pub(crate) const RUN: &str = "run";
 const LOGS: &str = "logs";
@@ -41,7 +41,7 @@ pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-const DIRECTORY_MODE: Mode = Mode::RWXU;
+pub(crate) const DIRECTORY_MODE: Mode = Mode::RWXU;
 pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A project cannot be used.
@@ -385,7 +385,11 @@ fn read_bounded<'a>(file: &OwnedFd, buffer: &'a mut Vec<u8>) -> io::Result<&'a [
 }
 
 /// Opens a regular file of our own, without ever waiting for it.
-fn open_own_file(folder: &OwnedFd, name: &str, uid: u32) -> Result<Option<OwnedFd>, Damage> {
+pub(crate) fn open_own_file(
+    folder: &OwnedFd,
+    name: &str,
+    uid: u32,
+) -> Result<Option<OwnedFd>, Damage> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
@@ -405,12 +409,12 @@ fn open_own_file(folder: &OwnedFd, name: &str, uid: u32) -> Result<Option<OwnedF
     }
 }
 
-fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 /// Opens a directory of our own; `None` when there is none.
-fn open_own(
+pub(crate) fn open_own(
     parent: Option<&OwnedFd>,
     name: &str,
     path: &Path,
@@ -444,7 +448,11 @@ fn open_own(
 }
 
 /// Opens a directory of our own; makes it, for us alone, where there is none.
-fn make_own(parent: Option<&OwnedFd>, name: &str, path: &Path) -> Result<OwnedFd, StoreError> {
+pub(crate) fn make_own(
+    parent: Option<&OwnedFd>,
+    name: &str,
+    path: &Path,
+) -> Result<OwnedFd, StoreError> {
     if let Some(fd) = open_own(parent, name, path)? {
         return Ok(fd);
     }

@@ -23,6 +23,8 @@ pub struct Project {
     dir: TempDir,
     /// Where commands are run: the project's directory, unless a test has reasons.
     path: PathBuf,
+    /// What belongs to the user, and to no project.
+    state_home: TempDir,
 }
 
 /// The path of the program under test.
@@ -78,7 +80,12 @@ impl Project {
     pub fn new() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let path = dir.path().canonicalize().expect("it exists");
-        Self { dir, path }
+        let state_home = TempDir::new().expect("a temporary directory");
+        Self {
+            dir,
+            path,
+            state_home,
+        }
     }
 
     /// The same, with its commands run in `below`, a new directory inside.
@@ -97,6 +104,13 @@ impl Project {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The `XDG_STATE_HOME` of its commands: nothing is written to the home of who
+    /// runs the tests.
+    #[must_use]
+    pub fn state_home(&self) -> &Path {
+        self.state_home.path()
     }
 
     /// The manager of the project, which must exist by now.
@@ -124,6 +138,7 @@ impl Project {
         }
         command
             .env(name, value)
+            .env("XDG_STATE_HOME", self.state_home())
             .env_remove("NO_COLOR")
             .env("LC_ALL", "C")
             .current_dir(&self.path)

@@ -1,12 +1,12 @@
 //! The commands one by one: which session is meant, what is removed, what is
 //! refused, and that every refusal is one clear line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use monoco_tests::{Project, Ran, Signal, agent, alive, finish, gone, kill, skip, wait_until};
 use serde_json::json;
-use session_core::Liveness;
+use session_core::{Liveness, Registry};
 
 /// A record that some program wrote, ended, with the given id.
 fn plant(project: &Project, id: &str) {
@@ -430,6 +430,48 @@ fn a_git_repository_is_a_project_at_its_root() {
         project.log(id),
         format!("{}\n", below.display()).into_bytes()
     );
+}
+
+/// The projects that were noted below `state`.
+fn noted(state: &Path) -> Vec<PathBuf> {
+    let registry = Registry::at(state.join("monoco/projects"));
+    registry.projects().expect("it can be read")
+}
+
+#[test]
+fn a_project_is_noted_once_something_runs_in_it() {
+    let project = Project::new();
+    project.run(&["ps"]).code(125);
+    project
+        .run(&["run", "--", "no-such-program-anywhere"])
+        .code(127);
+    assert!(noted(project.state_home()).is_empty());
+    project.start(&[], &["true"]);
+    project.run(&["run", "--", "true"]).ok();
+    assert_eq!(noted(project.state_home()), [project.path()]);
+
+    // Without a place of its own, in the home directory.
+    let home = project.path().join("home");
+    let run = |home: &Path| {
+        let mut command = project.monoco(&["run", "--", "true"]);
+        command.env("XDG_STATE_HOME", "relative").env("HOME", home);
+        finish(command.spawn().expect("executable")).ok()
+    };
+    run(&home);
+    assert_eq!(noted(&home.join(".local/state")), [project.path()]);
+    run(Path::new("relative"));
+    assert!(!project.path().join("relative").exists());
+}
+
+#[test]
+fn a_project_that_cannot_be_noted_runs_all_the_same() {
+    let project = Project::new();
+    let in_the_way = project.state_home().join("monoco");
+    std::fs::write(&in_the_way, "mine").expect("a new file");
+    let ran = project.run(&["run", "--", "echo", "done"]).ok();
+    assert_eq!((ran.out(), ran.err()), ("done\n".into(), String::new()));
+    let left = std::fs::read(&in_the_way).expect("it is left alone");
+    assert_eq!(left, b"mine");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::args::Run;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
-use crate::output;
+use crate::{output, xdg};
 
 /// The variable that tells an agent's session to what the agent starts.
 const SESSION_ID_VAR: &str = session_core::process::SESSION_ID_VAR;
@@ -35,6 +35,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
     let stdin = agent_stdin(args.detach, args.stdin)?;
     if args.detach {
         let launched = launcher.launch(manager, launch(args, stdin, None))?;
+        note(manager);
         return output::line(launched.session.id.as_str()).map(|()| Exit::SUCCESS);
     }
     // From before the launch on: a signal that comes early must find its session.
@@ -47,6 +48,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
     let id = early.as_ref().map(|early| early.id.clone());
     let launched = launcher.launch(manager, launch(args, stdin, id));
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
+    note(manager);
     let id = &launched.session.id;
     let log = match early {
         Some(early) => Some(early.log),
@@ -62,6 +64,14 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
         out: LogOutput::stdout(false),
     }
     .until_end()
+}
+
+/// Remembers the project, for programs that show all that there are. Not on the
+/// way of the start; and a registry that cannot be written stops no session.
+fn note(manager: &SessionManager) {
+    if let Some(registry) = xdg::registry() {
+        let _ = registry.note(manager.project());
+    }
 }
 
 /// The signals to act on. What our starter had ignored (nohup, a shell's

@@ -13,4 +13,5 @@ mod owner;
 mod persistence;
 mod processes;
 mod project;
+mod registry;
 mod storage;

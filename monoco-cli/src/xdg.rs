@@ -1,0 +1,56 @@
+//! Where a user's files are that belong to no project, by the XDG base directory
+//! specification.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use session_core::Registry;
+
+/// The projects of this user; `None` where there is no place for such a thing.
+pub(crate) fn registry() -> Option<Registry> {
+    Some(Registry::at(state_dir()?.join("projects")))
+}
+
+/// What outlives a restart, but is not the user's to keep:
+/// `$XDG_STATE_HOME/monoco`, else `$HOME/.local/state/monoco`. `None` without a home.
+pub(crate) fn state_dir() -> Option<PathBuf> {
+    state_dir_of(|name| std::env::var_os(name))
+}
+
+fn state_dir_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // A relative path is invalid, and to be ignored, says the specification.
+    let absolute = |name| {
+        let path = variable(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME");
+    let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("monoco"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(state_home: Option<&str>, home: Option<&str>, expected: Option<&str>) {
+        let variable = |name: &str| match name {
+            "XDG_STATE_HOME" => state_home.map(OsString::from),
+            "HOME" => home.map(OsString::from),
+            other => panic!("nobody asks for {other}"),
+        };
+        assert_eq!(state_dir_of(variable), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn the_place_is_the_specifications() {
+        let in_home = Some("/home/me/.local/state/monoco");
+        check(Some("/state"), Some("/home/me"), Some("/state/monoco"));
+        check(Some("/state"), None, Some("/state/monoco"));
+        check(None, Some("/home/me"), in_home);
+        check(Some(""), Some("/home/me"), in_home);
+        check(Some("relative"), Some("/home/me"), in_home);
+        check(Some("relative"), Some(""), None);
+        check(None, Some("relative"), None);
+        check(None, None, None);
+    }
+}
