@@ -1,0 +1,36 @@
+//! `GET /login/{link}`: a browser exchanges a one-time link for a cookie.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::guard::COOKIE;
+use super::problem::Problem;
+use crate::access::COOKIE_LIFETIME;
+
+pub(super) async fn login(State(app): State<Arc<App>>, Path(link): Path<String>) -> Response {
+    let cookie = match app.access.redeem(&link) {
+        Ok(Some(cookie)) => cookie,
+        Ok(None) => {
+            return Problem::wrong_link(
+                "it was used already, or is too old; restart for a new one",
+            )
+            .into_response();
+        }
+        Err(error) => return Problem::internal(error.to_string()).into_response(),
+    };
+    let seconds = COOKIE_LIFETIME.as_secs();
+    let cookie = format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}");
+    (
+        StatusCode::SEE_OTHER,
+        [
+            (header::SET_COOKIE, cookie),
+            (header::LOCATION, "/api/v1/sessions".to_owned()),
+            (header::CACHE_CONTROL, "no-store".to_owned()),
+        ],
+    )
+        .into_response()
+}

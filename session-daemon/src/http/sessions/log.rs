@@ -1,0 +1,305 @@
+//! `GET /api/v1/sessions/{id}/log`: what an agent printed, or what it prints. Any
+//! length costs one chunk of memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use session_core::SessionId;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use utoipa::IntoParams;
+
+use super::super::input::{Id, Query};
+use super::super::problem::{Problem, Refusal, SessionRefusal};
+use super::super::{App, answer};
+use super::act::blocking;
+use super::find;
+use crate::growth::Growing;
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Which part of the log, and whether to go on.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Part {
+    /// The project's directory; needed only where two projects have sessions of one id.
+    project: Option<String>,
+    /// How many bytes to leave out at the beginning.
+    offset: Option<u64>,
+    /// How many bytes at most.
+    limit: Option<u64>,
+    /// Go on with what the agent prints until the session ends.
+    follow: bool,
+}
+
+/// What the agent printed
+///
+/// A part of it with `Range: bytes=…`, or with `offset` and `limit`.
+#[utoipa::path(
+    get, path = "/sessions/{id}/log", tag = "sessions",
+    params(("id" = String, Path, description = "The session's id"), Part),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 206, body = String, content_type = "text/plain", description = "The range that was asked for"),
+        (status = 304, description = "The client has it"),
+        (status = 416, body = Problem, content_type = "application/problem+json", description = "The range lies behind the end"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Too many clients follow already"),
+        Refusal, SessionRefusal
+    )
+)]
+pub(super) async fn log(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Id(id): Id,
+    Query(part): Query<Part>,
+) -> Result<Response, Problem> {
+    let entry = find(&app, &id, part.project.as_deref())?;
+    let project = Arc::clone(&entry.project);
+    let range = headers.get(header::RANGE);
+    let picked = part.offset.is_some() || part.limit.is_some();
+    if range.is_some() && (picked || part.follow) {
+        return Err(Problem::bad_request(
+            "a Range cannot be combined with offset, limit or follow",
+        ));
+    }
+    let log = {
+        let id = id.clone();
+        blocking(&project, move |manager| open(manager, &id)).await?
+    };
+    let Some(log) = log else {
+        // It has printed nothing: nobody has begun to start it.
+        return Ok(text(StatusCode::OK, None, Body::empty()));
+    };
+    let log = Arc::new(log);
+    if part.follow {
+        return follow(&app, log, project, id, &part);
+    }
+    let metadata = log.metadata().map_err(|error| unreadable(&error))?;
+    let len = metadata.len();
+    let changed = (metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), len);
+    let tag = answer::tag_of(changed);
+    let tag_value = HeaderValue::from_str(&tag).expect("digits");
+    if answer::is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag_value)]).into_response());
+    }
+    let asked = range.and_then(|range| range.to_str().ok());
+    let (status, start, end) = match asked.and_then(|range| parse_range(range, len)) {
+        Some(Some((start, end))) => (StatusCode::PARTIAL_CONTENT, start, end),
+        Some(None) => return Err(Problem::range_not_satisfiable(len)),
+        // What is not understood is not there (RFC 9110, 14.2).
+        None => {
+            let start = part.offset.unwrap_or(0).min(len);
+            let end = start
+                .saturating_add(part.limit.unwrap_or(u64::MAX))
+                .min(len);
+            (StatusCode::OK, start, end)
+        }
+    };
+    let reader = Reader { log, offset: start };
+    let body =
+        Body::from_stream(stream::unfold(
+            (reader, end),
+            async |(mut reader, end)| match reader.next(end).await {
+                Ok(chunk) if chunk.is_empty() => None,
+                chunk => Some((chunk, (reader, end))),
+            },
+        ));
+    let mut answer = text(status, Some(end - start), body);
+    let headers = answer.headers_mut();
+    headers.insert(header::ETAG, tag_value);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = format!("bytes {start}-{}/{len}", end - 1);
+        let range = HeaderValue::from_str(&range).expect("digits");
+        headers.insert(header::CONTENT_RANGE, range);
+    }
+    Ok(answer)
+}
+
+fn open(manager: &session_core::SessionManager, id: &SessionId) -> Result<Option<File>, Problem> {
+    manager.open_log(id).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &io::Error) -> Problem {
+    Problem::internal(format!("cannot read the log: {error}"))
+}
+
+/// Text, whatever an agent printed: a browser must not take it for a page.
+fn text(status: StatusCode, len: Option<u64>, body: Body) -> Response {
+    let content_type = (header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    let mut answer = (status, [content_type], body).into_response();
+    if let Some(len) = len {
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, len.into());
+    }
+    answer
+}
+
+/// The one range that was asked for, from its first byte to behind its last;
+/// `Some(None)` when it lies behind the end, `None` when it is not understood.
+fn parse_range(range: &str, len: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = range.strip_prefix("bytes=")?.trim().split_once('-')?;
+    let number = |text: &str| -> Option<u64> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // More than any file has is behind its end.
+        is_number.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (start, end) = match (first, last) {
+        ("", last) => (len.saturating_sub(number(last)?), len),
+        (first, "") => (number(first)?, len),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            (first, last.saturating_add(1).min(len))
+        }
+    };
+    Some((start < end).then_some((start, end)))
+}
+
+/// A log that is read in order.
+struct Reader {
+    log: Arc<File>,
+    offset: u64,
+}
+
+impl Reader {
+    /// The next chunk before `end`; empty when there is none.
+    async fn next(&mut self, end: u64) -> io::Result<Bytes> {
+        let left = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(CHUNK);
+        let (log, offset) = (Arc::clone(&self.log), self.offset);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut chunk = vec![0; left.min(CHUNK)];
+            let n = log.read_at(&mut chunk, offset)?;
+            chunk.truncate(n);
+            io::Result::Ok(chunk)
+        });
+        let chunk = read.await.map_err(io::Error::other)??;
+        self.offset += chunk.len() as u64;
+        Ok(chunk.into())
+    }
+}
+
+fn follow(
+    app: &Arc<App>,
+    log: Arc<File>,
+    project: Arc<Path>,
+    id: SessionId,
+    part: &Part,
+) -> Result<Response, Problem> {
+    let Ok(permit) = Arc::clone(&app.followers).try_acquire_owned() else {
+        return Err(Problem::too_many(
+            "too many clients follow events or logs already",
+        ));
+    };
+    let offset = part.offset.unwrap_or(0);
+    let follower = Follower {
+        growing: app.growth.follow(&log),
+        news: app.index.journal().subscribe(),
+        ending: app.ending.clone(),
+        app: Arc::clone(app),
+        project,
+        id,
+        reader: Reader { log, offset },
+        end: offset.saturating_add(part.limit.unwrap_or(u64::MAX)),
+        is_last: false,
+        _permit: permit,
+    };
+    let body = stream::unfold(follower, async |mut follower| match follower.next().await {
+        Ok(chunk) if chunk.is_empty() => None,
+        chunk => Some((chunk, follower)),
+    });
+    let mut answer = text(StatusCode::OK, None, Body::from_stream(body));
+    let no_store = HeaderValue::from_static("no-store");
+    answer.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    Ok(answer)
+}
+
+/// One client that follows one log.
+struct Follower {
+    app: Arc<App>,
+    project: Arc<Path>,
+    id: SessionId,
+    reader: Reader,
+    end: u64,
+    growing: Growing,
+    news: watch::Receiver<u64>,
+    ending: watch::Receiver<bool>,
+    /// Whether the session had ended before the last look at its log.
+    is_last: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// What comes next; nothing once the session has ended.
+    async fn next(&mut self) -> io::Result<Bytes> {
+        loop {
+            let chunk = self.reader.next(self.end).await?;
+            if !chunk.is_empty() || self.is_last || self.reader.offset >= self.end {
+                return Ok(chunk);
+            }
+            if self.reader.log.metadata()?.len() < self.reader.offset {
+                // Somebody emptied the log: what is there now is all new.
+                self.reader.offset = 0;
+                continue;
+            }
+            self.news.borrow_and_update();
+            let entry = self.app.index.get(&self.project, self.id.as_str());
+            if entry.is_none_or(|entry| !entry.active) {
+                // What it printed last may have come since.
+                self.is_last = true;
+                continue;
+            }
+            tokio::select! {
+                () = self.growing.grown() => {}
+                _ = self.news.changed() => {}
+                _ = self.ending.wait_for(|ending| *ending) => return Ok(Bytes::new()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_rfc_9110_has_them() {
+        let check = |range: &str, expected| assert_eq!(parse_range(range, 10), expected, "{range}");
+        check("bytes=0-", Some(Some((0, 10))));
+        check("bytes=0-0", Some(Some((0, 1))));
+        check("bytes=2-4", Some(Some((2, 5))));
+        check("bytes=2-400", Some(Some((2, 10))));
+        check("bytes=-3", Some(Some((7, 10))));
+        check("bytes=-30", Some(Some((0, 10))));
+        check("bytes=10-", Some(None));
+        check("bytes=-0", Some(None));
+        check("bytes=99999999999999999999-", Some(None));
+        for not_understood in [
+            "bytes=4-2",
+            "bytes=-",
+            "bytes=a-b",
+            "lines=1-2",
+            "bytes=0-1,3-4",
+            "bytes=+1-2",
+            "",
+        ] {
+            check(not_understood, None);
+        }
+        assert_eq!(parse_range("bytes=0-", 0), Some(None));
+    }
+}

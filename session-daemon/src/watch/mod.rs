@@ -1,0 +1,448 @@
+//! The watcher: one thread that keeps the index as the disk is.
+//!
+//! It sleeps in one `epoll` on the projects' change feeds, on a pidfd for every
+//! owner (or orphan) that lives, and on the places where projects may appear. A
+//! notification is a hint where to look; what is true is read from the record and
+//! from the lease. Where notifications cannot be relied on, everything is looked
+//! through again every few seconds.
+//!
+//! It never writes, and never waits for an owner.
+
+mod ear;
+mod place;
+mod project;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use session_core::{Registry, SessionId};
+use tokio::sync::oneshot;
+
+use self::place::Places;
+use self::project::Project;
+use crate::index::Index;
+
+/// How often to look for projects where nothing tells that they appear.
+const SEARCH: Duration = Duration::from_secs(3);
+/// How many events are taken from the kernel at once.
+const BATCH: usize = 256;
+const WAKE: u64 = 0;
+const PLACES: u64 = 1;
+const FIRST_SOURCE: u64 = 2;
+
+/// Which projects are served.
+#[derive(Debug, Clone)]
+pub enum Projects {
+    /// These, whether they exist already or not. Absolute paths.
+    These(Vec<PathBuf>),
+    /// All that were ever noted on this account, also from now on.
+    Registered(Registry),
+}
+
+impl Projects {
+    fn paths(&self) -> io::Result<BTreeSet<PathBuf>> {
+        match self {
+            Self::These(paths) => Ok(paths.iter().cloned().collect()),
+            Self::Registered(registry) => Ok(registry.projects()?.into_iter().collect()),
+        }
+    }
+}
+
+/// What the watcher is asked.
+enum Command {
+    /// To look at a session now.
+    Look(Arc<Path>, SessionId, oneshot::Sender<()>),
+    /// To look through everything again.
+    Reread(oneshot::Sender<()>),
+    /// To say that it lives.
+    Ping(oneshot::Sender<()>),
+    Stop,
+}
+
+/// What the watcher has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Sessions that were looked at because something hinted at them.
+    pub(crate) looks: AtomicU64,
+    /// Projects that were looked through.
+    pub(crate) scans: AtomicU64,
+    /// Deaths of owners and orphans that were seen.
+    pub(crate) deaths: AtomicU64,
+}
+
+/// How a project is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Everything that changes is told.
+    Watched,
+    /// It is looked through every few seconds.
+    Rescanned,
+    /// It is not there; once it is, it is served.
+    Missing,
+    /// It is there, and cannot be used.
+    Unusable(String),
+}
+
+/// The watcher's thread, as others reach it.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<OwnedFd>,
+    conditions: Arc<Mutex<BTreeMap<Arc<Path>, Condition>>>,
+    counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watcher {
+    /// Reads everything once, and goes on in a thread of its own.
+    pub(crate) fn start(projects: Projects, index: Arc<Index>) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (sender, commands) = mpsc::channel();
+        let (conditions, counters) = (Arc::default(), Arc::default());
+        let mut watch = Watch {
+            projects: BTreeMap::new(),
+            source: projects,
+            places: Places::open(),
+            sources: Sources::new(&wake)?,
+            wake: Arc::clone(&wake),
+            commands,
+            eyes: Eyes {
+                index,
+                counters: Arc::clone(&counters),
+                conditions: Arc::clone(&conditions),
+            },
+        };
+        if let Some(fd) = watch.places.as_fd() {
+            watch.sources.listen(PLACES, fd)?;
+        }
+        watch.reread();
+        let thread = std::thread::Builder::new()
+            .name("watcher".to_owned())
+            .spawn(move || watch.run())?;
+        Ok(Self {
+            commands: sender,
+            wake,
+            conditions,
+            counters,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Looks at a session now; when this returns, the index shows it as it is.
+    pub(crate) async fn look(&self, project: Arc<Path>, id: SessionId) {
+        self.ask(|done| Command::Look(project, id, done)).await;
+    }
+
+    /// Looks through everything again.
+    pub(crate) async fn reread(&self) {
+        self.ask(Command::Reread).await;
+    }
+
+    /// Returns once the watcher has come by.
+    pub(crate) async fn ping(&self) {
+        self.ask(Command::Ping).await;
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How each project is doing.
+    pub(crate) fn conditions(&self) -> BTreeMap<Arc<Path>, Condition> {
+        let conditions = self.conditions.lock();
+        conditions.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+        let (done, answer) = oneshot::channel();
+        self.send(command(done));
+        // A watcher that stops answers nobody, and nobody waits for it.
+        let _ = answer.await;
+    }
+
+    fn send(&self, command: Command) {
+        // As above.
+        let _ = self.commands.send(command);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.send(Command::Stop);
+        let thread = self.thread.get_mut();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
+            // It ends without a panic, or nobody is left to be told.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Where the watcher's looks go.
+struct Eyes {
+    index: Arc<Index>,
+    counters: Arc<Counters>,
+    conditions: Arc<Mutex<BTreeMap<Arc<Path>, Condition>>>,
+}
+
+impl Eyes {
+    fn set_condition(&self, project: &Arc<Path>, condition: Option<Condition>) {
+        let mut conditions = self
+            .conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match condition {
+            Some(condition) => conditions.insert(Arc::clone(project), condition),
+            None => conditions.remove(project),
+        };
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What the thread has.
+struct Watch {
+    projects: BTreeMap<Arc<Path>, Project>,
+    source: Projects,
+    places: Places,
+    sources: Sources,
+    wake: Arc<OwnedFd>,
+    commands: mpsc::Receiver<Command>,
+    eyes: Eyes,
+}
+
+impl Watch {
+    fn run(mut self) {
+        loop {
+            let deadlines = self.projects.values().filter_map(Project::deadline);
+            let search = self.places.is_deaf.then(|| Instant::now() + SEARCH);
+            let deadline = deadlines.chain(search).min();
+            for token in self.sources.wait(deadline) {
+                match token {
+                    WAKE => {
+                        if !self.obey() {
+                            return;
+                        }
+                    }
+                    PLACES => {
+                        self.places.forget_notifications();
+                        self.find_projects();
+                    }
+                    token => self.heard(token),
+                }
+            }
+            let now = Instant::now();
+            for project in self.projects.values_mut() {
+                project.tend(now, &self.eyes, &mut self.sources);
+            }
+            if self.places.is_deaf {
+                self.find_projects();
+            }
+            self.watch_places();
+        }
+    }
+
+    /// Does what was asked; false once that is to stop.
+    fn obey(&mut self) -> bool {
+        let mut count = [0; 8];
+        // Only that there was something matters.
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        while let Ok(command) = self.commands.try_recv() {
+            // Who does not wait any more is not told.
+            let _ = match command {
+                Command::Look(path, id, done) => {
+                    if let Some(project) = self.projects.get_mut(&path) {
+                        project.look(&id, &self.eyes, &mut self.sources);
+                    }
+                    done.send(())
+                }
+                Command::Reread(done) => {
+                    self.reread();
+                    done.send(())
+                }
+                Command::Ping(done) => done.send(()),
+                Command::Stop => return false,
+            };
+        }
+        true
+    }
+
+    fn heard(&mut self, token: u64) {
+        let Some(source) = self.sources.known.get(&token) else {
+            // It was let go of since the kernel told.
+            return;
+        };
+        let Some(project) = self.projects.get_mut(source.project()) else {
+            return;
+        };
+        match source.clone() {
+            Source::Feed(_) => project.read_feed(&self.eyes, &mut self.sources),
+            Source::Ear(_, id) => project.hear(&id, &self.eyes, &mut self.sources),
+        }
+    }
+
+    /// Looks through everything, served already or not.
+    fn reread(&mut self) {
+        if let Projects::Registered(registry) = &self.source {
+            match registry.prune() {
+                Ok(pruned) => {
+                    for path in pruned {
+                        tracing::info!(project = %path.display(), "forgot a project that is gone");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot tidy up the registry of projects"),
+            }
+        }
+        self.find_projects();
+        for project in self.projects.values_mut() {
+            project.scan(&self.eyes, &mut self.sources);
+        }
+        self.watch_places();
+    }
+
+    /// Serves the projects that are new, opens those that are there now, and lets
+    /// go of those that nobody names any more.
+    fn find_projects(&mut self) {
+        let wanted = match self.source.paths() {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the registry of projects");
+                return;
+            }
+        };
+        self.projects.retain(|path, project| {
+            let keep = wanted.contains(&**path);
+            if !keep {
+                project.close(&self.eyes, &mut self.sources, None);
+                self.eyes.index.remove_project(path);
+                tracing::info!(project = %path.display(), "no longer serving");
+            }
+            keep
+        });
+        for path in wanted {
+            let path: Arc<Path> = path.into();
+            if !self.projects.contains_key(&path) {
+                self.eyes.index.add_project(&path);
+                self.projects
+                    .insert(Arc::clone(&path), Project::new(Arc::clone(&path)));
+            }
+        }
+        for project in self.projects.values_mut() {
+            project.open(&self.eyes, &mut self.sources);
+        }
+    }
+
+    /// Listens where missing projects, and new names of projects, would appear.
+    fn watch_places(&mut self) {
+        if let Projects::Registered(registry) = &self.source {
+            self.places.watch(registry.path());
+        }
+        let mut appeared = false;
+        for project in self
+            .projects
+            .values()
+            .filter(|project| project.is_missing())
+        {
+            self.places.watch(&project.path.join(".monoco"));
+            // It may have come before there was a watch.
+            appeared |= project.path.join(".monoco").exists();
+        }
+        self.places.end_round();
+        if appeared {
+            self.find_projects();
+        }
+    }
+}
+
+/// Something that the kernel tells of.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A project's change feed.
+    Feed(Arc<Path>),
+    /// The owner, or the agent, of a session.
+    Ear(Arc<Path>, SessionId),
+}
+
+impl Source {
+    fn project(&self) -> &Path {
+        match self {
+            Self::Feed(project) | Self::Ear(project, _) => project,
+        }
+    }
+}
+
+/// All that is waited for.
+#[derive(Debug)]
+struct Sources {
+    epoll: OwnedFd,
+    known: HashMap<u64, Source>,
+    next: u64,
+}
+
+impl Sources {
+    fn new(wake: impl AsFd) -> io::Result<Self> {
+        let sources = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            known: HashMap::new(),
+            next: FIRST_SOURCE,
+        };
+        sources.listen(WAKE, wake.as_fd())?;
+        Ok(sources)
+    }
+
+    fn listen(&self, token: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let data = EventData::new_u64(token);
+        Ok(epoll::add(&self.epoll, fd, data, EventFlags::IN)?)
+    }
+
+    /// Waits for `fd` as well; returns the token that it is known by.
+    fn add(&mut self, source: Source, fd: BorrowedFd<'_>) -> io::Result<u64> {
+        let token = self.next;
+        self.listen(token, fd)?;
+        self.next += 1;
+        self.known.insert(token, source);
+        Ok(token)
+    }
+
+    /// Waits for `fd` no more. A copy of it in a process that is only being forked
+    /// would be told of otherwise, even when it is closed here.
+    fn remove(&mut self, token: u64, fd: BorrowedFd<'_>) {
+        self.known.remove(&token);
+        // It is gone either way.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Waits until there is something to hear, at most until `deadline`.
+    fn wait(&self, deadline: Option<Instant>) -> Vec<u64> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let mut events = Vec::with_capacity(BATCH);
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            left.as_ref(),
+        ) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => {
+                // Not to be expected of an epoll of our own; never a busy loop.
+                tracing::error!(%error, "cannot wait for changes");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        events.iter().map(|event| event.data.u64()).collect()
+    }
+}
