@@ -12,6 +12,7 @@ mod ear;
 mod place;
 mod project;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,6 +118,7 @@ impl Watcher {
             commands,
             eyes: Eyes {
                 index,
+                has_moved: Cell::new(false),
                 counters: Arc::clone(&counters),
                 conditions: Arc::clone(&conditions),
             },
@@ -190,20 +192,23 @@ impl Drop for Watcher {
 /// Where the watcher's looks go.
 struct Eyes {
     index: Arc<Index>,
+    /// Whether a project was opened or closed since somebody looked.
+    has_moved: Cell<bool>,
     counters: Arc<Counters>,
     conditions: Arc<Mutex<BTreeMap<Arc<Path>, Condition>>>,
 }
 
 impl Eyes {
     fn set_condition(&self, project: &Arc<Path>, condition: Option<Condition>) {
-        let mut conditions = self
-            .conditions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match condition {
+        let conditions = self.conditions.lock();
+        let mut conditions = conditions.unwrap_or_else(PoisonError::into_inner);
+        let before = match condition.clone() {
             Some(condition) => conditions.insert(Arc::clone(project), condition),
             None => conditions.remove(project),
         };
+        if before != condition {
+            self.has_moved.set(true);
+        }
     }
 }
 
@@ -346,17 +351,18 @@ impl Watch {
     /// Listens where missing projects, and new names of projects, would appear.
     fn watch_places(&mut self) {
         if let Projects::Registered(registry) = &self.source {
-            self.places.watch(registry.path());
+            self.places.await_at(registry.path());
         }
         let mut appeared = false;
-        for project in self
-            .projects
-            .values()
-            .filter(|project| project.is_missing())
-        {
-            self.places.watch(&project.path.join(".monoco"));
-            // It may have come before there was a watch.
-            appeared |= project.path.join(".monoco").exists();
+        for project in self.projects.values() {
+            if project.is_missing() {
+                let base = project.path.join(".monoco");
+                self.places.await_at(&base);
+                // It may have come before there was a watch.
+                appeared |= base.exists();
+            } else {
+                self.places.hold(&project.path);
+            }
         }
         self.places.end_round();
         if appeared {

@@ -1,4 +1,4 @@
-//! Where projects that are not there would appear.
+//! Where projects are, and where those that are not there would appear.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -14,9 +14,29 @@ pub(super) struct Places {
     inotify: Option<OwnedFd>,
     /// Whether something can appear that is not told of.
     pub(super) is_deaf: bool,
-    /// The watched directories, and whether they still matter in this round.
-    watched: HashMap<PathBuf, (i32, bool)>,
+    watched: HashMap<PathBuf, Watched>,
 }
+
+/// A directory that is watched.
+#[derive(Debug)]
+struct Watched {
+    watch: i32,
+    /// Whether also for what appears in it, not only for its own end.
+    inside: bool,
+    /// Whether anybody asked for it in this round.
+    matters: bool,
+}
+
+/// That the directory itself goes away.
+const ITSELF: WatchFlags = WatchFlags::DELETE_SELF
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+/// And what appears in it, or disappears.
+const INSIDE: WatchFlags = ITSELF
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM);
 
 impl Places {
     pub(super) fn open() -> Self {
@@ -34,60 +54,83 @@ impl Places {
     }
 
     /// Notices when `path` appears, or, where it is a directory, what appears in it.
-    pub(super) fn watch(&mut self, path: &Path) {
+    pub(super) fn await_at(&mut self, path: &Path) {
         // The nearest directory above that exists tells of the next one's coming.
-        for directory in path.ancestors() {
-            if let Some((_, matters)) = self.watched.get_mut(directory) {
-                *matters = true;
-                return;
-            }
-            if let Some(watch) = self.add(directory) {
-                self.watched.insert(directory.to_owned(), (watch, true));
-                return;
-            }
+        if !path
+            .ancestors()
+            .any(|directory| self.watch(directory, true))
+        {
+            self.is_deaf = true;
         }
-        self.is_deaf = true;
     }
 
-    fn add(&self, directory: &Path) -> Option<i32> {
-        let flags = WatchFlags::CREATE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        inotify::add_watch(self.inotify.as_ref()?, directory, flags).ok()
+    /// Notices when `directory` is moved away, with what is above it.
+    pub(super) fn hold(&mut self, directory: &Path) {
+        for directory in directory.ancestors() {
+            // Where that fails, its end is seen only from inside.
+            self.watch(directory, false);
+        }
+    }
+
+    fn watch(&mut self, directory: &Path, inside: bool) -> bool {
+        if let Some(watched) = self.watched.get_mut(directory)
+            && (watched.inside || !inside)
+        {
+            watched.matters = true;
+            return true;
+        }
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
+        let flags = if inside { INSIDE } else { ITSELF };
+        let Ok(watch) = inotify::add_watch(inotify, directory, flags) else {
+            return false;
+        };
+        let watched = Watched {
+            watch,
+            inside,
+            matters: true,
+        };
+        self.watched.insert(directory.to_owned(), watched);
+        true
     }
 
     /// Lets go of what was not watched again since the last call.
     pub(super) fn end_round(&mut self) {
         let Some(inotify) = &self.inotify else { return };
-        self.watched.retain(|_, (watch, matters)| {
-            let keep = std::mem::take(matters);
+        self.watched.retain(|_, watched| {
+            let keep = std::mem::take(&mut watched.matters);
             if !keep {
                 // The directory may be gone, and its watch with it.
-                let _ = inotify::remove_watch(inotify, *watch);
+                let _ = inotify::remove_watch(inotify, watched.watch);
             }
             keep
         });
     }
 
-    /// Takes what was notified of: that there was something is enough. Watches that
-    /// ended are forgotten.
-    pub(super) fn forget_notifications(&mut self) {
-        let Some(inotify) = &self.inotify else { return };
-        let gone = ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
+    /// Takes what was notified of; tells whether a directory went away.
+    pub(super) fn forget_notifications(&mut self) -> bool {
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
+        let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
+        let mut any_gone = false;
         loop {
             match reader.next() {
+                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    any_gone = true;
+                }
                 Ok(event) if event.events().intersects(gone) => {
-                    let ended = event.wd();
-                    self.watched.retain(|_, (watch, _)| *watch != ended);
+                    any_gone = true;
+                    let watch = event.wd();
+                    // One that was moved is watched where it is now.
+                    let _ = inotify::remove_watch(inotify, watch);
+                    self.watched.retain(|_, watched| watched.watch != watch);
                 }
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return,
+                Err(_) => return any_gone,
             }
         }
     }
