@@ -1,9 +1,10 @@
 //! `monoco service status`: what systemd knows of the service.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use session_core::Timestamp;
 
@@ -13,6 +14,12 @@ use crate::args::ServiceStatus;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
+
+/// How long the program may take to say its version.
+const VERSION_TIME: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
 
 pub(super) fn status(args: &ServiceStatus) -> Result<Exit, CliError> {
     let status = Status::look(&Manager::reach()?)?;
@@ -163,13 +170,29 @@ fn moment(unix: &str) -> Option<String> {
     Some(jiff::Timestamp::from_second(seconds).ok()?.to_string())
 }
 
+/// What `program --version` prints, if it does so at once: a unit may have been
+/// changed to start something else.
 fn version(program: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null());
-    let output = command.output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let line = text.lines().next().filter(|_| output.status.success())?;
-    Some(line.to_owned())
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let said = child.stdout.as_mut().and_then(first_words);
+    // It may have ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+    let said = said?;
+    Some(said.lines().next()?.to_owned())
+}
+
+fn first_words(stdout: &mut ChildStdout) -> Option<String> {
+    let mut ready = [PollFd::new(stdout, PollFlags::IN)];
+    poll(&mut ready, Some(&VERSION_TIME))
+        .ok()
+        .filter(|n| *n > 0)?;
+    let mut said = [0; 256];
+    let n = stdout.read(&mut said).ok()?;
+    String::from_utf8(said[..n].to_vec()).ok()
 }
 
 /// Whether the file that `pid` was started from is gone: proc(5), `/proc/pid/exe`.
