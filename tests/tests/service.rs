@@ -115,6 +115,17 @@ fn a_service_comes_is_upgraded_and_goes() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
+    // What is left of one whose files were removed by hand is no hindrance.
+    for path in units(&project) {
+        fs::remove_file(path).expect("it is installed");
+    }
+    let install = [
+        "service", "install", "--listen", &address, "--unix", unix_text,
+    ];
+    manager.monoco(&install).ok();
+    let status = manager.monoco(&["service", "status", "--json"]).ok().json();
+    assert_eq!(status["listen"][0], address.as_str());
+
     manager.systemctl(&["stop", "monoco.socket"]).ok();
     let ran = manager.monoco(&["service", "status"]).code(3);
     assert!(ran.out().starts_with("stopped\n"), "{ran}");

@@ -213,7 +213,7 @@ mod tests {
         let absolute = options.absolute().expect("they can be made absolute");
         let here = std::env::current_dir().expect("somewhere");
         let here = here.canonicalize().expect("it exists");
-        assert_eq!(absolute.projects, [here.clone()]);
+        assert_eq!(absolute.projects, std::slice::from_ref(&here));
         assert_eq!(absolute.unix, Some(here.join("sock")));
         assert_eq!(absolute.token_file, Some("/t".into()));
         let missing = parse(words("--project /no/such")).expect("valid");

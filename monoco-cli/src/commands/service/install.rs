@@ -78,7 +78,7 @@ impl Place {
         manager.run(&["reenable", SOCKET, SERVICE])?;
         // A socket that stays the same stays open: nobody is refused meanwhile.
         let is_new = before.socket.as_ref() != Some(&units.socket);
-        start(manager, is_new && before.socket.is_some())?;
+        start(manager, is_new)?;
         Ok(())
     }
 
