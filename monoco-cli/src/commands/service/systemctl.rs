@@ -32,10 +32,7 @@ impl Manager {
     }
 
     /// Runs `systemctl --user` with `args`, and returns what it printed.
-    #[expect(
-        clippy::unused_self,
-        reason = "a manager that answered is the permission"
-    )]
+    /// A manager that has answered is the permission.
     pub(super) fn run(&self, args: &[&str]) -> Result<String, ServiceError> {
         systemctl(args).map_err(|Failure { said }| ServiceError::Refused {
             command: args.join(" "),
