@@ -2,17 +2,26 @@
 
 mod duration;
 mod label;
+mod listen;
 mod names;
+mod serve;
+mod service;
 mod signal;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{
+    ArgMatches, Args as Arguments, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
+};
 use session_core::Status;
 
 pub(crate) use label::{Label, LabelFilter};
+pub(crate) use serve::ServeOptions;
+pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};
 
 /// Keeps sessions of AI coding agents: they outlive the terminal, and no status
@@ -39,8 +48,8 @@ error."
 pub(crate) struct Args {
     /// The project's directory, instead of searching upwards for .monoco, then
     /// for .git (or set MONOCO_PROJECT)
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) project: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    project: Vec<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -62,7 +71,81 @@ pub(crate) enum Verb {
     Adopt(Adopt),
     Reconcile(Reconcile),
     Doctor(Doctor),
+    Service(Service),
     Completions(Completions),
+}
+
+impl Args {
+    /// The command tree. `--project` may stand after every verb as well. It is no
+    /// global argument of clap's: of two values before and after a verb those
+    /// lose one without a word.
+    pub(crate) fn tree() -> Command {
+        let command = <Self as CommandFactory>::command();
+        let project = command
+            .get_arguments()
+            .find(|arg| arg.get_id() == "project");
+        let project = project.expect("it is declared above").clone();
+        with_project(command, &project)
+    }
+
+    /// Reads a command line, whose first word is the program's name.
+    pub(crate) fn read(
+        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = crate::command();
+        let matches = command.try_get_matches_from_mut(line)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        args.project = projects(&matches);
+        let refusal = match &mut args.verb {
+            Verb::Service(Service {
+                verb: ServiceVerb::Install(install),
+            }) => {
+                install.options.projects = std::mem::take(&mut args.project);
+                install.options.refusal_as_service()
+            }
+            _ => args.refusal(),
+        };
+        match refusal {
+            Some(words) => Err(command.error(ErrorKind::ArgumentConflict, words)),
+            None => Ok(args),
+        }
+    }
+
+    /// The one project that was named.
+    pub(crate) fn project(&self) -> Option<&Path> {
+        self.project.first().map(PathBuf::as_path)
+    }
+
+    /// Most commands are about one project.
+    fn refusal(&self) -> Option<String> {
+        let several = self.project.len() > 1;
+        several
+            .then(|| "'--project' can be given once: this command is about one project".to_owned())
+    }
+}
+
+fn with_project(command: Command, project: &clap::Arg) -> Command {
+    command.mut_subcommands(|subcommand| {
+        let has_it = subcommand
+            .get_arguments()
+            .any(|arg| arg.get_id() == "project");
+        let subcommand = with_project(subcommand, project);
+        if has_it {
+            subcommand
+        } else {
+            subcommand.arg(project.clone())
+        }
+    })
+}
+
+/// The projects that were named, wherever they stand in the line.
+fn projects(matches: &ArgMatches) -> Vec<PathBuf> {
+    let here = matches.try_get_many("project").ok().flatten();
+    let mut projects: Vec<PathBuf> = here.into_iter().flatten().cloned().collect();
+    if let Some((_, below)) = matches.subcommand() {
+        projects.extend(self::projects(below));
+    }
+    projects
 }
 
 /// Run an agent as a session that outlives this terminal
@@ -408,11 +491,58 @@ impl StatusFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_tree_is_consistent() {
-        Args::command().debug_assert();
+        crate::command().debug_assert();
+    }
+
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        Args::read(line.split(' '))
+    }
+
+    #[test]
+    fn a_project_may_be_named_anywhere_but_only_once() {
+        for line in [
+            "monoco --project /p ps",
+            "monoco ps --project /p",
+            "monoco ps --project=/p -a",
+            "monoco service --project /p status",
+            "monoco run --project /p x --project /agents",
+        ] {
+            let args = read(line).expect(line);
+            assert_eq!(args.project(), Some(Path::new("/p")), "{line}");
+        }
+        for line in [
+            "monoco --project /p ps --project /q",
+            "monoco ps --project /p --project /q",
+            "monoco --project /p --project /q run x",
+            "monoco --project /p service --project /q status",
+        ] {
+            let error = read(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("given once"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_service_may_be_about_many_projects() {
+        let line = "monoco --project /a service --project /b install --project /c --project /d";
+        let Verb::Service(service) = read(line).expect("valid").verb else {
+            panic!("not service")
+        };
+        let ServiceVerb::Install(install) = service.verb else {
+            panic!("not install")
+        };
+        let named = install.options.projects;
+        assert_eq!(named, ["/a", "/b", "/c", "/d"].map(PathBuf::from));
+        for line in [
+            "monoco --project /a service install --all",
+            "monoco service install --all --project /a",
+        ] {
+            let error = read(line).expect_err(line).to_string();
+            assert!(error.contains("--all"), "{error}");
+        }
     }
 
     #[test]

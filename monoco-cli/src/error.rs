@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use session_core::{ActError, ClaimError, ControlError, LookError, SessionId, StoreError};
 use session_worker::LaunchError;
 
+use crate::commands::service::ServiceError;
+
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -78,6 +80,9 @@ pub(crate) enum CliError {
          `monoco adopt {id}` gives it a new owner"
     )]
     SupervisorDied { id: SessionId },
+    /// The service could not be dealt with.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

@@ -13,6 +13,10 @@ impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
     /// `doctor` found something.
     pub(crate) const FINDINGS: Self = Self(1);
+    /// The service is installed, but does not run: as systemctl has it.
+    pub(crate) const NOT_RUNNING: Self = Self(3);
+    /// The service is not installed.
+    pub(crate) const NOT_INSTALLED: Self = Self(4);
     /// Time was up.
     pub(crate) const TIMED_OUT: Self = Self(124);
     /// monoco itself failed.
@@ -98,6 +102,7 @@ impl Exit {
             | CliError::Orphan(_)
             | CliError::HandsOff { .. }
             | CliError::SupervisorDied { .. }
+            | CliError::Service(_)
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

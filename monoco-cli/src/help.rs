@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
@@ -12,6 +12,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Look", &["ps", "show", "logs", "wait"]),
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
+    ("A daemon", &["service"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -107,6 +108,9 @@ mod tests {
           adopt        Give orphans (agents that outlived their owner) a new owner
           reconcile    Record the end of sessions that ended without their owner
           doctor       Look for what is wrong, and say what to do about it
+
+        A daemon:
+          service      Let systemd keep `monoco serve` running for this account
 
         Other:
           completions  Print the completions for a shell

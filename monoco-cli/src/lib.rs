@@ -20,7 +20,6 @@ mod xdg;
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
 use rustix::process::Signal;
 use session_worker::signals::Signals;
 
@@ -31,10 +30,7 @@ pub fn main() -> ExitCode {
     // not our end. Agents start with no signal blocked. Where it cannot be blocked,
     // it ends us, and the session is told as abandoned.
     let _ = Signals::take(&[Signal::XFSZ.as_raw()]);
-    let args = command()
-        .try_get_matches()
-        .and_then(|matches| args::Args::from_arg_matches(&matches));
-    match args {
+    match args::Args::read(std::env::args_os()) {
         Ok(args) => commands::execute(args).into(),
         // Prints help to stdout and exits 0, a usage error to stderr and exits 2.
         Err(error) => error.exit(),
@@ -44,5 +40,5 @@ pub fn main() -> ExitCode {
 /// The command tree, for man pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
-    help::grouped(<args::Args as clap::CommandFactory>::command())
+    help::grouped(args::Args::tree())
 }

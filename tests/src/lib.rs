@@ -9,6 +9,7 @@ mod project;
 mod ran;
 mod redact;
 mod skip;
+mod systemd;
 mod terminal;
 mod wait;
 
@@ -19,5 +20,6 @@ pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};
 pub use redact::{redacted, redacted_text};
 pub use skip::{note, skip, works};
+pub use systemd::UserManager;
 pub use terminal::Terminal;
 pub use wait::{PATIENCE, gone, stays, wait_until};

@@ -13,10 +13,14 @@ mod reconcile;
 mod resume;
 mod rm;
 mod run;
+mod serve;
+pub(crate) mod service;
 mod show;
 mod stop;
 mod suspend;
 mod wait;
+
+use std::path::Path;
 
 use crate::args::{Args, Verb};
 use crate::exit::Exit;
@@ -24,12 +28,15 @@ use crate::{output, project};
 
 /// Does what was asked, and says so if it cannot be done.
 pub(crate) fn execute(args: Args) -> Exit {
-    let project = args.project.as_deref();
+    let project = args.project().map(Path::to_owned);
+    let project = project.as_deref();
     let result = match args.verb {
         Verb::Run(run) => {
             project::open_or_create(project).and_then(|manager| run::run(&manager, run))
         }
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Serve(args) => serve::serve(args.options),
+        Verb::Service(args) => service::service(args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),
             Verb::Show(args) => show::show(&manager, &args),
@@ -44,7 +51,9 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) => unreachable!("matched above"),
+            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
+                unreachable!("matched above")
+            }
         }),
     };
     match result {
