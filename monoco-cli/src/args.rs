@@ -3,7 +3,7 @@
 mod duration;
 mod label;
 mod listen;
-mod names;
+pub(crate) mod names;
 mod serve;
 mod service;
 mod signal;
@@ -20,7 +20,7 @@ use clap::{
 use session_core::Status;
 
 pub(crate) use label::{Label, LabelFilter};
-pub(crate) use serve::ServeOptions;
+pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};
 
@@ -71,6 +71,7 @@ pub(crate) enum Verb {
     Adopt(Adopt),
     Reconcile(Reconcile),
     Doctor(Doctor),
+    Serve(Box<Serve>),
     Service(Service),
     Completions(Completions),
 }
@@ -102,6 +103,10 @@ impl Args {
             }) => {
                 install.options.projects = std::mem::take(&mut args.project);
                 install.options.refusal_as_service()
+            }
+            Verb::Serve(serve) => {
+                serve.options.projects = std::mem::take(&mut args.project);
+                serve.options.refusal()
             }
             _ => args.refusal(),
         };

@@ -182,11 +182,6 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Waits until `fd` is readable, at most until `deadline`; tells whether it is.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
-    Ok(wait_any(&[fd], deadline)?.is_some())
-}
-
 /// Waits until one of `fds` is readable, and tells which; `None` once `deadline`
 /// has come.
 pub(crate) fn wait_any(

@@ -83,6 +83,15 @@ pub(crate) enum CliError {
     /// The service could not be dealt with.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The daemon could not do its work.
+    #[error(transparent)]
+    Serve(#[from] session_daemon::ServeError),
+    /// There is no place for the daemon's token.
+    #[error(
+        "cannot tell where the token belongs: neither XDG_STATE_HOME nor HOME is an absolute \
+         path; name a file with --token-file"
+    )]
+    NoTokenFile,
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

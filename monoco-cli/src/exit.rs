@@ -103,6 +103,8 @@ impl Exit {
             | CliError::HandsOff { .. }
             | CliError::SupervisorDied { .. }
             | CliError::Service(_)
+            | CliError::Serve(_)
+            | CliError::NoTokenFile
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["ps", "show", "logs", "wait"]),
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
-    ("A daemon", &["service"]),
+    ("A daemon", &["serve", "service"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -110,6 +110,7 @@ mod tests {
           doctor       Look for what is wrong, and say what to do about it
 
         A daemon:
+          serve        Serve sessions over HTTP, live, to this machine only
           service      Let systemd keep `monoco serve` running for this account
 
         Other:

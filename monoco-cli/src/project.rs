@@ -26,14 +26,25 @@ pub(crate) fn open(named: Option<&Path>) -> Result<SessionManager, CliError> {
 /// As [`open`]; where there is no project, makes one: in the directory that was
 /// named, at the root of the git repository, or here.
 pub(crate) fn open_or_create(named: Option<&Path>) -> Result<SessionManager, CliError> {
-    let project = match named_project(named)? {
-        Some(project) => project,
-        None => {
-            let cwd = working_directory()?;
-            SessionManager::find_project(&cwd).unwrap_or(cwd)
-        }
-    };
-    Ok(SessionManager::create(project)?)
+    Ok(SessionManager::create(here(named)?)?)
+}
+
+fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
+    if let Some(project) = named_project(named)? {
+        return Ok(project);
+    }
+    let cwd = working_directory()?;
+    Ok(SessionManager::find_project(&cwd).unwrap_or(cwd))
+}
+
+/// The projects that are to be served: those that were named, or the one that `run`
+/// would use here, whether it is there yet or not.
+pub(crate) fn to_serve(named: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
+    if named.is_empty() {
+        return Ok(vec![here(None)?]);
+    }
+    let projects = named.iter().map(|path| here(Some(path)));
+    projects.collect()
 }
 
 fn named_project(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {

@@ -134,6 +134,7 @@ pub struct Launcher {
     supervisor: PathBuf,
     argv0: OsString,
     prefix: Vec<OsString>,
+    max_files: Option<u64>,
     parent: sys::Parent,
 }
 
@@ -148,6 +149,7 @@ impl Launcher {
             supervisor: executable,
             argv0,
             prefix: Vec::new(),
+            max_files: None,
             parent: sys::Parent::Nobody,
         }
     }
@@ -172,6 +174,17 @@ impl Launcher {
     pub fn short_lived(self) -> Self {
         Self {
             parent: sys::Parent::This,
+            ..self
+        }
+    }
+
+    /// How many files agents may open (the soft `RLIMIT_NOFILE`), where this process
+    /// has raised the limit for itself only: programs that use `select(2)` break
+    /// with more than 1024.
+    #[must_use]
+    pub fn with_max_files(self, soft: u64) -> Self {
+        Self {
+            max_files: Some(soft),
             ..self
         }
     }
@@ -324,8 +337,13 @@ impl Launcher {
             order.as_fd(),
             stdin.as_fd(),
         ];
-        let cwd = surroundings.cwd.map(|directory| directory.fd.as_fd());
-        let forked = sys::fork(&image, &fds, cwd, None, self.parent)?;
+        let birth = sys::Birth {
+            cwd: surroundings.cwd.map(|directory| directory.fd.as_fd()),
+            gate: None,
+            max_files: self.max_files,
+            parent: self.parent,
+        };
+        let forked = sys::fork(&image, &fds, birth)?;
         // What cannot be read of its start is told by its report, or by its silence.
         match read_errno(&forked.exec_error) {
             Ok(Some(errno)) => Err(io::Error::from_raw_os_error(errno)),

@@ -211,8 +211,13 @@ impl Worker for ProcessWorker {
         let (waits, gate) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| io_error("make the agent's gate", e.into()))?;
         let fds = [stdin.as_fd(), log.as_fd(), log.as_fd()];
-        let forked = sys::fork(&image, &fds, None, Some(waits.as_fd()), sys::Parent::This)
-            .map_err(|e| io_error("fork", e))?;
+        let birth = sys::Birth {
+            cwd: None,
+            gate: Some(waits.as_fd()),
+            max_files: None,
+            parent: sys::Parent::This,
+        };
+        let forked = sys::fork(&image, &fds, birth).map_err(|e| io_error("fork", e))?;
         let pid = Pid::new(forked.pid.into()).expect("fork returns pids greater than 1");
         let look = |e| io_error("look at the agent's process", e);
         let handle = ProcessHandle::open(pid)

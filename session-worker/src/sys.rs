@@ -28,17 +28,21 @@ pub(crate) struct Forked {
     pub(crate) exec_error: OwnedFd,
 }
 
+/// How a child differs from its parent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Birth<'a> {
+    /// Its working directory, if it is another.
+    pub(crate) cwd: Option<BorrowedFd<'a>>,
+    /// Where it first waits for one byte; it exits at the end of file.
+    pub(crate) gate: Option<BorrowedFd<'a>>,
+    /// How many files it may open (`RLIMIT_NOFILE`, the soft limit), if it is another.
+    pub(crate) max_files: Option<u64>,
+    pub(crate) parent: Parent,
+}
+
 /// Forks a child in a session of its own, with exactly `fds` as its descriptors
-/// 0, 1, 2, …, no signal blocked and none ignored, that executes `image`; in the
-/// directory `cwd`, if there is one. With a `gate` it first waits for one byte
-/// there, and exits at the end of file.
-pub(crate) fn fork(
-    image: &Image,
-    fds: &[BorrowedFd<'_>],
-    cwd: Option<BorrowedFd<'_>>,
-    gate: Option<BorrowedFd<'_>>,
-    parent: Parent,
-) -> io::Result<Forked> {
+/// 0, 1, 2, …, no signal blocked and none ignored, that executes `image`.
+pub(crate) fn fork(image: &Image, fds: &[BorrowedFd<'_>], birth: Birth<'_>) -> io::Result<Forked> {
     assert!(
         fds.len() <= MAX_FDS && fds.len() >= 3,
         "a child has 3 to {MAX_FDS} descriptors"
@@ -55,19 +59,14 @@ pub(crate) fn fork(
     let mut plan = ChildPlan {
         sources: [-1; MAX_FDS],
         n: fds.len(),
-        cwd: -1,
-        gate: -1,
+        cwd: birth.cwd.map_or(-1, |cwd| cwd.as_raw_fd()),
+        gate: birth.gate.map_or(-1, |gate| gate.as_raw_fd()),
         told: told.as_raw_fd(),
-        parent,
+        limit: birth.max_files.map(file_limit),
+        parent: birth.parent,
     };
     for (slot, fd) in plan.sources.iter_mut().zip(fds) {
         *slot = fd.as_raw_fd();
-    }
-    if let Some(cwd) = cwd {
-        plan.cwd = cwd.as_raw_fd();
-    }
-    if let Some(gate) = gate {
-        plan.gate = gate.as_raw_fd();
     }
     // SAFETY: the child calls only async-signal-safe functions (signal-safety(7))
     // on memory that was made before the fork, and never returns from `run_child`.
@@ -77,7 +76,7 @@ pub(crate) fn fork(
         0 => unsafe { run_child(&plan, &image.candidates, argv.as_ptr(), env.as_ptr()) },
         pid => {
             // From here on there is a child: no error may say that there is none.
-            if parent == Parent::Nobody {
+            if birth.parent == Parent::Nobody {
                 reap_between(pid);
             }
             Ok(Forked { pid, exec_error })
@@ -108,7 +107,16 @@ struct ChildPlan {
     cwd: RawFd,
     gate: RawFd,
     told: RawFd,
+    limit: Option<libc::rlimit>,
     parent: Parent,
+}
+
+/// `soft` as a whole limit, as far as this process's own allows it.
+fn file_limit(soft: u64) -> libc::rlimit {
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let rlim_max = hard.unwrap_or(libc::RLIM_INFINITY);
+    let rlim_cur = soft.min(rlim_max);
+    libc::rlimit { rlim_cur, rlim_max }
 }
 
 /// # Safety
@@ -130,6 +138,10 @@ unsafe fn run_child(
         }
         libc::setsid();
         reset_signals();
+        if let Some(limit) = &plan.limit {
+            // A lower limit than we have is never refused (setrlimit(2)).
+            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
+        }
         // Before all other descriptors are closed; told once there is where to.
         let entered = enter(plan.cwd);
         errno = match place_descriptors(plan) {

@@ -298,7 +298,6 @@ fn sessions_go_on_whatever_becomes_of_the_service() {
 }
 
 #[test]
-#[ignore = "needs `serve`"]
 fn the_daemon_runs_as_a_service() {
     let project = Project::new();
     let Some(manager) = UserManager::start(&project) else {

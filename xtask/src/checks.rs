@@ -6,10 +6,19 @@ use crate::{cargo, cargo_command};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("session-core", &[]),
     ("session-worker", &["session-core"]),
-    ("monoco-cli", &["session-core", "session-worker"]),
+    ("session-daemon", &["session-core"]),
+    (
+        "monoco-cli",
+        &["session-core", "session-worker", "session-daemon"],
+    ),
     (
         "monoco-tests",
-        &["session-core", "session-worker", "monoco-cli"],
+        &[
+            "session-core",
+            "session-worker",
+            "session-daemon",
+            "monoco-cli",
+        ],
     ),
     ("xtask", &[]),
 ];

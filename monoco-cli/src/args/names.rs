@@ -6,7 +6,7 @@ const MAX_NAME_LEN: usize = 64;
 const MAX_WORD_LEN: usize = 200;
 
 /// A session's name: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`, as docker has them.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let inner = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
     let bytes = text.as_bytes();
     let valid = bytes.len() <= MAX_NAME_LEN
@@ -21,7 +21,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 
 /// An issue: part of the branch's name, so what git refuses there is refused
 /// here (git-check-ref-format(1)).
-pub(super) fn issue(text: &str) -> Result<String, String> {
+pub(crate) fn issue(text: &str) -> Result<String, String> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
     let part = |part: &str| {
         !part.is_empty()
@@ -43,7 +43,7 @@ pub(super) fn issue(text: &str) -> Result<String, String> {
 }
 
 /// A role: any words on one line.
-pub(super) fn role(text: &str) -> Result<String, String> {
+pub(crate) fn role(text: &str) -> Result<String, String> {
     let valid =
         !text.trim().is_empty() && text.len() <= MAX_WORD_LEN && !text.contains(char::is_control);
     check(text, valid, "a role is a few words on one line")

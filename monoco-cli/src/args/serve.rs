@@ -9,7 +9,7 @@ use clap::{Args as Arguments, ValueEnum};
 
 use super::listen;
 
-/// Serve the sessions of one or many projects over HTTP, to this machine only
+/// Serve sessions over HTTP, live, to this machine only
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Examples:

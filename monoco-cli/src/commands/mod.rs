@@ -35,7 +35,7 @@ pub(crate) fn execute(args: Args) -> Exit {
             project::open_or_create(project).and_then(|manager| run::run(&manager, run))
         }
         Verb::Completions(completions) => completions::completions(&completions),
-        Verb::Serve(args) => serve::serve(args.options),
+        Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),

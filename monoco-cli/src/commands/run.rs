@@ -68,7 +68,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
 
 /// Remembers the project, for programs that show all that there are. Not on the
 /// way of the start; and a registry that cannot be written stops no session.
-fn note(manager: &SessionManager) {
+pub(super) fn note(manager: &SessionManager) {
     if let Some(registry) = xdg::registry() {
         let _ = registry.note(manager.project());
     }
