@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
@@ -223,11 +223,19 @@ fn who_is_at(address: SocketAddr) -> String {
             "monoco {} is there already (pid {})",
             health.version, health.pid
         ),
-        _ => "by another program; `ss -ltnp` tells which, --listen takes another port".to_owned(),
+        _ => "another program listens there; `ss -ltnp` tells which, --listen takes another port"
+            .to_owned(),
     }
 }
 
-fn ask(address: SocketAddr) -> Option<Health> {
+fn ask(mut address: SocketAddr) -> Option<Health> {
+    if address.ip().is_unspecified() {
+        // It listens everywhere, so also here.
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
     let mut stream = TcpStream::connect_timeout(&address, INTRODUCTION).ok()?;
     stream.set_read_timeout(Some(INTRODUCTION)).ok()?;
     stream.set_write_timeout(Some(INTRODUCTION)).ok()?;

@@ -18,8 +18,8 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::App;
 use super::problem::{Problem, Refusal};
+use super::{App, UNBUFFERED};
 use crate::index::{Missed, Sequence};
 
 /// How often a client hears something, so that a broken connection is noticed.
@@ -66,9 +66,9 @@ pub(super) async fn events(State(app): State<Arc<App>>, headers: HeaderMap) -> R
         Some((Ok::<_, Infallible>(chunk), client))
     });
     let content_type = (header::CONTENT_TYPE, "text/event-stream");
-    // Not to be held back by whatever stands in between.
     let cache = (header::CACHE_CONTROL, "no-store");
-    ([content_type, cache], Body::from_stream(events)).into_response()
+    let body = Body::from_stream(events);
+    ([content_type, cache], [UNBUFFERED], body).into_response()
 }
 
 /// One client, and how far it has come.

@@ -1,7 +1,6 @@
 //! One element of the index: a session, or a record that cannot be read, as it
 //! is shown, ready to be sent.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) issue_id: Box<str>,
     pub(crate) role_name: Box<str>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     /// The status that is true, `unknown`, or `corrupt`.
     pub(crate) status: &'static str,
     /// Whether it lives, or may live.
@@ -45,7 +44,7 @@ impl Entry {
             created_at: Some(session.created_at),
             issue_id: session.issue_id.as_str().into(),
             role_name: session.role_name.as_str().into(),
-            labels: session.labels.clone(),
+            labels: session.labels.iter().map(boxed).collect(),
             status: seen
                 .status()
                 .map_or("unknown", session_core::Status::as_str),
@@ -72,7 +71,7 @@ impl Entry {
             created_at: None,
             issue_id: "".into(),
             role_name: "".into(),
-            labels: BTreeMap::new(),
+            labels: Box::default(),
             status: "corrupt",
             active: false,
             is_final: stamp.is_some(),
@@ -109,6 +108,10 @@ impl Entry {
     }
 }
 
+fn boxed((key, value): (&String, &String)) -> (Box<str>, Box<str>) {
+    (key.as_str().into(), value.as_str().into())
+}
+
 /// The order of listings: newest first, then by id; what cannot be read is last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position<'a> {
@@ -140,7 +143,8 @@ fn with_project(project: &Path, element: &impl Serialize) -> Bytes {
     serde_json::to_writer(&mut json, element).expect("string keys and finite numbers only");
     // One object out of two: the core keeps the name `project` free for this.
     json[start] = b',';
-    json.into()
+    // No more memory than it needs: there may be a hundred thousand of them.
+    json.into_boxed_slice().into()
 }
 
 /// `{"project":"…"`, to be continued.

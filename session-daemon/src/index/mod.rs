@@ -21,9 +21,6 @@ pub(crate) use entry::{Entry, Position};
 pub(crate) use journal::{Journal, Missed, Sequence};
 pub(crate) use query::{Cursor, Filter};
 
-/// From how many changes at once on clients are told to read everything, instead
-/// of each.
-const TOO_MANY_EVENTS: usize = 1024;
 /// How many listings are kept,
 const MAX_PAGES: usize = 32;
 /// and how many bytes of them.
@@ -69,6 +66,26 @@ pub(crate) struct Asked {
 pub(crate) enum Update {
     Seen(Entry),
     Gone(Box<str>),
+}
+
+/// How changes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// One by one.
+    Each,
+    /// By telling everybody to read everything.
+    AtOnce,
+}
+
+impl Telling {
+    /// What costs clients less for so many changes.
+    pub(crate) fn of(changes: usize) -> Self {
+        if changes < 1024 {
+            Self::Each
+        } else {
+            Self::AtOnce
+        }
+    }
 }
 
 /// How many sessions of a project there are.
@@ -118,18 +135,19 @@ impl Index {
 
     /// Removes all that is known of `project`.
     pub(crate) fn clear(&self, project: &Path) {
-        let keys = {
+        let keys: Vec<_> = {
             let content = self.content();
             let entries = content.projects.get(project).into_iter().flatten();
             entries.map(|(key, _)| Update::Gone(key.clone())).collect()
         };
-        self.apply(project, keys);
+        let telling = Telling::of(keys.len());
+        self.apply(project, keys, telling);
     }
 
     /// Takes over what was found in `project`, and tells what is not as it was.
-    pub(crate) fn apply(&self, project: &Path, updates: Vec<Update>) {
+    pub(crate) fn apply(&self, project: &Path, updates: Vec<Update>, telling: Telling) {
         let mut content = self.content_mut();
-        let one_by_one = updates.len() < TOO_MANY_EVENTS;
+        let one_by_one = telling == Telling::Each;
         let mut changed = false;
         for update in updates {
             let Some(change) = content.apply(project, update) else {

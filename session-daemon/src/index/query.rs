@@ -29,8 +29,8 @@ impl Filter {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
         let has = |(key, value): &(String, Option<String>)| {
-            let found = entry.labels.get(key);
-            found.is_some_and(|found| is(value, found))
+            let mut labels = entry.labels.iter();
+            labels.any(|(label, found)| **label == **key && is(value, found))
         };
         self.project
             .as_ref()

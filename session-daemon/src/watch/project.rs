@@ -12,11 +12,13 @@ use session_core::{
 
 use super::ear::{Ear, Found};
 use super::{Condition, Eyes, Source, Sources, count};
-use crate::index::{Entry, Update};
+use crate::index::{Entry, Telling, Update};
 
 /// The first pause before another look at a session that cannot be listened to:
 /// an owner that is starting, or lets go of its socket before its lease.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// How many records are looked at before the index learns of them.
+const SHARE: usize = 4096;
 /// The longest: how stale anything can become of which nobody tells.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -199,7 +201,7 @@ impl Project {
                 Update::Gone(id.as_str().into())
             }
         };
-        eyes.index.apply(&self.path, vec![update]);
+        eyes.index.apply(&self.path, vec![update], Telling::Each);
     }
 
     /// Looks through the whole project: at everything that is new, that was written
@@ -245,21 +247,28 @@ impl Open {
             }
         }
         let stamp = |id: &SessionId| stamps.get(id).copied();
-        let found = self.manager.look_at_with(&to_look_at, |seen| {
-            let entry = Entry::of_session(path, &seen, stamp(&seen.session.id));
-            let living = seen.may_live().then_some(seen);
-            (entry, living)
-        })?;
-        let mut updates = Vec::with_capacity(found.sessions.len());
-        for (entry, living) in found.sessions {
-            gone.remove(&entry.key);
-            match living {
-                Some(seen) => self.listen(path, &seen, sources),
-                None => self.stop_listening_to(&entry.key, sources),
+        let telling = Telling::of(to_look_at.len() + strange.len());
+        let mut damaged = strange;
+        for share in to_look_at.chunks(SHARE) {
+            let found = self.manager.look_at_with(share, |seen| {
+                let entry = Entry::of_session(path, &seen, stamp(&seen.session.id));
+                let living = seen.may_live().then(|| Box::new(seen));
+                (entry, living)
+            })?;
+            let mut updates = Vec::with_capacity(found.sessions.len());
+            for (entry, living) in found.sessions {
+                gone.remove(&entry.key);
+                match living {
+                    Some(seen) => self.listen(path, &seen, sources),
+                    None => self.stop_listening_to(&entry.key, sources),
+                }
+                updates.push(Update::Seen(entry));
             }
-            updates.push(Update::Seen(entry));
+            damaged.extend(found.damaged);
+            eyes.index.apply(path, updates, telling);
         }
-        for damaged in found.damaged.iter().chain(&strange) {
+        let mut updates = Vec::new();
+        for damaged in &damaged {
             let stamp = damaged.id.as_ref().and_then(stamp);
             if let Some(entry) = Entry::of_damage(path, damaged, stamp) {
                 gone.remove(&entry.key);
@@ -271,7 +280,8 @@ impl Open {
             self.stop_listening_to(&key, sources);
             updates.push(Update::Gone(key));
         }
-        eyes.index.apply(path, updates);
+        let telling = Telling::of(updates.len());
+        eyes.index.apply(path, updates, telling);
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use super::super::input::{Id, Query};
 use super::super::problem::{Problem, Refusal, SessionRefusal};
-use super::super::{App, answer};
+use super::super::{App, UNBUFFERED, answer};
 use super::act::blocking;
 use super::find;
 use crate::growth::Growing;
@@ -225,7 +225,9 @@ fn follow(
     });
     let mut answer = text(StatusCode::OK, None, Body::from_stream(body));
     let no_store = HeaderValue::from_static("no-store");
-    answer.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, no_store);
+    headers.insert(UNBUFFERED.0, UNBUFFERED.1);
     Ok(answer)
 }
 
