@@ -241,8 +241,11 @@ impl Watch {
                         }
                     }
                     PLACES => {
-                        self.places.forget_notifications();
+                        if self.places.forget_notifications() {
+                            self.scan();
+                        }
                         self.find_projects();
+                        self.eyes.has_moved.set(true);
                     }
                     token => self.heard(token),
                 }
@@ -254,7 +257,9 @@ impl Watch {
             if self.places.is_deaf {
                 self.find_projects();
             }
-            self.watch_places();
+            if self.eyes.has_moved.take() {
+                self.watch_places();
+            }
         }
     }
 
@@ -309,11 +314,16 @@ impl Watch {
                 Err(error) => tracing::warn!(%error, "cannot tidy up the registry of projects"),
             }
         }
+        self.scan();
         self.find_projects();
+        self.watch_places();
+    }
+
+    /// Looks through the projects that are open.
+    fn scan(&mut self) {
         for project in self.projects.values_mut() {
             project.scan(&self.eyes, &mut self.sources);
         }
-        self.watch_places();
     }
 
     /// Serves the projects that are new, opens those that are there now, and lets

@@ -209,6 +209,7 @@ impl Project {
     pub(super) fn scan(&mut self, eyes: &Eyes, sources: &mut Sources) {
         let Some(open) = &mut self.open else { return };
         count(&eyes.counters.scans);
+        let start = Instant::now();
         match open.scan(&self.path, eyes, sources) {
             Ok(()) => {
                 open.listen_to_feed(&self.path, sources);
@@ -217,6 +218,8 @@ impl Project {
                     Some(_) => Condition::Rescanned,
                 };
                 eyes.set_condition(&self.path, Some(condition));
+                let ms = start.elapsed().as_millis();
+                tracing::debug!(project = %self.path.display(), %ms, "looked through");
             }
             Err(error) => self.close(eyes, sources, Some(&error)),
         }
