@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::systemctl::Manager;
-use super::systemd::{self, Units};
+use super::systemd::{self, Units, Variables};
 use super::{SERVICE, SOCKET, ServiceError, files};
 use crate::args::ServeOptions;
 use crate::error::CliError;
@@ -21,7 +21,11 @@ pub(super) fn install(options: ServeOptions) -> Result<Exit, CliError> {
     options.all |= options.projects.is_empty();
     let path = std::env::var_os("PATH");
     let program = program(path.as_deref()).map_err(ServiceError::Program)?;
-    let units = systemd::units(&program, &options, path.as_deref())?;
+    let variables = Variables {
+        path,
+        state_home: std::env::var_os("XDG_STATE_HOME"),
+    };
+    let units = systemd::units(&program, &options, &variables)?;
     let manager = Manager::reach()?;
     let directory = files::directory()?;
     manager.reads(&directory)?;

@@ -1,7 +1,7 @@
 //! The text of the units: systemd.service(5), systemd.socket(5), and the rules
 //! of systemd.syntax(7) for what stands in them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +14,15 @@ use crate::args::ServeOptions;
 /// The longest path of a Unix socket: unix(7), `sun_path` without its NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
+/// What of this environment the service is to have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    /// `PATH`
+    pub(super) path: Option<OsString>,
+    /// `XDG_STATE_HOME`
+    pub(super) state_home: Option<OsString>,
+}
+
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Units {
@@ -22,14 +31,14 @@ pub(super) struct Units {
 }
 
 /// The units that run `program serve` with `options`, whose paths are absolute,
-/// and look for agents in `path`.
+/// where `variables` are as they are here.
 pub(super) fn units(
     program: &Path,
     options: &ServeOptions,
-    path: Option<&OsStr>,
+    variables: &Variables,
 ) -> Result<Units, ServiceError> {
     Ok(Units {
-        service: service(program, options, path)?,
+        service: service(program, options, variables)?,
         socket: socket(options)?,
     })
 }
@@ -37,20 +46,14 @@ pub(super) fn units(
 fn service(
     program: &Path,
     options: &ServeOptions,
-    path: Option<&OsStr>,
+    variables: &Variables,
 ) -> Result<String, ServiceError> {
     let mut command = quoted(executable(program)?);
     for arg in std::iter::once("serve".into()).chain(options.to_args()) {
         command.push(' ');
         command.push_str(&quoted(plain("the argument", &arg)?));
     }
-    let environment = path.and_then(search_path).map_or_else(String::new, |path| {
-        let variable = quoted(&format!("PATH={path}"));
-        format!(
-            "\n# Agents are looked for where they were found when this was written.\n\
-             Environment={variable}\n"
-        )
-    });
+    let environment = environment(variables);
     Ok(format!(
         "\
 {MARKER}
@@ -206,6 +209,26 @@ fn unwritable(what: &'static str, text: &OsStr, why: &'static str) -> ServiceErr
 }
 
 /// What of `PATH` holds in a service: absolute directories that can be written down.
+fn environment(variables: &Variables) -> String {
+    let mut lines = String::new();
+    let mut add = |why: &str, name: &str, value: &str| {
+        let variable = quoted(&format!("{name}={value}"));
+        // Writing to a string does not fail.
+        let _ = write!(lines, "\n# {why}\nEnvironment={variable}\n");
+    };
+    if let Some(path) = variables.path.as_deref().and_then(search_path) {
+        let why = "Agents are looked for where they were found when this was written.";
+        add(why, "PATH", &path);
+    }
+    let state_home = variables.state_home.as_deref().and_then(OsStr::to_str);
+    let usable = |text: &&str| text.starts_with('/') && !text.contains(char::is_control);
+    if let Some(state_home) = state_home.filter(usable) {
+        let why = "The token and the list of projects are where `monoco run` has them.";
+        add(why, "XDG_STATE_HOME", state_home);
+    }
+    lines
+}
+
 fn search_path(path: &OsStr) -> Option<String> {
     let usable = |dir: PathBuf| {
         let text = dir.is_absolute().then(|| dir.to_str()).flatten()?;
@@ -238,7 +261,10 @@ mod tests {
         units(
             Path::new("/opt/my tools/$x%/monoco"),
             &options(args),
-            Some("/usr/bin:bin:/a b/%h\\:\u{1b}".as_ref()),
+            &Variables {
+                path: Some("/usr/bin:bin:/a b/%h\\:\u{1b}".into()),
+                state_home: Some("/my state".into()),
+            },
         )
     }
 
@@ -284,6 +310,9 @@ mod tests {
 
         # Agents are looked for where they were found when this was written.
         Environment="PATH=/usr/bin:/a b/%%h\\"
+
+        # The token and the list of projects are where `monoco run` has them.
+        Environment="XDG_STATE_HOME=/my state"
 
         # No sandbox: agents are started from here, and a namespace, a filter of system
         # calls, a limit or NoNewPrivileges would be theirs as well, for life.
@@ -338,9 +367,9 @@ mod tests {
         let not_text = std::ffi::OsString::from_vec(vec![b'/', 0xff]);
         let mut odd = options(&[]);
         odd.token_file = Some(not_text.into());
-        assert!(units(Path::new("/m"), &odd, None).is_err());
+        assert!(units(Path::new("/m"), &odd, &Variables::default()).is_err());
         for program in ["/a\"b", "/a'b", "/a\\b", "/a\nb"] {
-            assert!(units(Path::new(program), &options(&[]), None).is_err());
+            assert!(units(Path::new(program), &options(&[]), &Variables::default()).is_err());
         }
     }
 
@@ -401,7 +430,11 @@ mod tests {
             vec!["--no-tcp", "--unix", socket],
         ] {
             let args = options(&args);
-            let units = units(Path::new("/bin/true"), &args, Some("/a b:/%h".as_ref()));
+            let variables = Variables {
+                path: Some("/a b:/%h".into()),
+                state_home: Some("/state".into()),
+            };
+            let units = units(Path::new("/bin/true"), &args, &variables);
             let units = units.expect("valid");
             let files = [
                 (dir.path().join(super::super::SERVICE), units.service),
