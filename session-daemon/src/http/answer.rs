@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
@@ -31,18 +31,25 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 
 /// JSON with its tag, or the word that the client has it.
 pub(super) fn json(request: &HeaderMap, tag: &str, body: impl FnOnce() -> Bytes) -> Response {
-    let tag_header = (
-        header::ETAG,
-        HeaderValue::from_str(tag).expect("a tag of digits and dashes"),
-    );
     if is_known(request, tag) {
-        return (StatusCode::NOT_MODIFIED, [tag_header]).into_response();
+        return not_modified(tag);
     }
     let content_type = (
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    ([content_type, tag_header], Body::from(body())).into_response()
+    ([content_type, etag(tag)], Body::from(body())).into_response()
+}
+
+/// The word that the client has what it asks for.
+pub(super) fn not_modified(tag: &str) -> Response {
+    (StatusCode::NOT_MODIFIED, [etag(tag)]).into_response()
+}
+
+/// The header of a tag.
+pub(super) fn etag(tag: &str) -> (HeaderName, HeaderValue) {
+    let tag = HeaderValue::from_str(tag).expect("a tag of digits and dashes");
+    (header::ETAG, tag)
 }
 
 /// JSON that is true of this moment only.

@@ -42,6 +42,9 @@ use crate::watch::Watcher;
 /// How many clients may follow events or logs at once.
 pub(crate) const MAX_FOLLOWERS: usize = 512;
 
+/// How many requests may wait for owners at once.
+pub(crate) const MAX_ACTS: usize = 128;
+
 /// All that requests are answered with.
 pub(crate) struct App {
     pub(crate) index: Arc<Index>,
@@ -52,6 +55,7 @@ pub(crate) struct App {
     pub(crate) growth: Growth,
     pub(crate) counters: Counters,
     pub(crate) followers: Arc<Semaphore>,
+    pub(crate) acts: Semaphore,
     /// True once the daemon is ending.
     pub(crate) ending: watch::Receiver<bool>,
 }

@@ -360,24 +360,27 @@ impl Watch {
 
     /// Listens where missing projects, and new names of projects, would appear.
     fn watch_places(&mut self) {
-        if let Projects::Registered(registry) = &self.source {
-            self.places.await_at(registry.path());
+        while self.listen_at_places() {
+            // They may have appeared before somebody listened.
+            self.find_projects();
         }
-        let mut appeared = false;
+    }
+
+    /// Tells whether there is a place at which nobody listened before.
+    fn listen_at_places(&mut self) -> bool {
+        let mut anew = false;
+        if let Projects::Registered(registry) = &self.source {
+            anew |= self.places.await_at(registry.path());
+        }
         for project in self.projects.values() {
             if project.is_missing() {
-                let base = project.path.join(".monoco");
-                self.places.await_at(&base);
-                // It may have come before there was a watch.
-                appeared |= base.exists();
+                anew |= self.places.await_at(&project.path.join(".monoco"));
             } else {
                 self.places.hold(&project.path);
             }
         }
         self.places.end_round();
-        if appeared {
-            self.find_projects();
-        }
+        anew
     }
 }
 

@@ -27,6 +27,13 @@ struct Watched {
     matters: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watching {
+    Already,
+    Anew,
+    Not,
+}
+
 /// That the directory itself goes away.
 const ITSELF: WatchFlags = WatchFlags::DELETE_SELF
     .union(WatchFlags::MOVE_SELF)
@@ -53,14 +60,20 @@ impl Places {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Notices when `path` appears, or, where it is a directory, what appears in it.
-    pub(super) fn await_at(&mut self, path: &Path) {
+    /// Notices when `path` appears, or, where it is a directory, what appears in it,
+    /// from now on; tells whether that is only from now on.
+    pub(super) fn await_at(&mut self, path: &Path) -> bool {
         // The nearest directory above that exists tells of the next one's coming.
-        if !path
+        let mut watched = path
             .ancestors()
-            .any(|directory| self.watch(directory, true))
-        {
-            self.is_deaf = true;
+            .map(|directory| self.watch(directory, true));
+        match watched.find(|watching| *watching != Watching::Not) {
+            Some(watching) => watching == Watching::Anew,
+            None => {
+                drop(watched);
+                self.is_deaf = true;
+                false
+            }
         }
     }
 
@@ -72,19 +85,19 @@ impl Places {
         }
     }
 
-    fn watch(&mut self, directory: &Path, inside: bool) -> bool {
+    fn watch(&mut self, directory: &Path, inside: bool) -> Watching {
         if let Some(watched) = self.watched.get_mut(directory)
             && (watched.inside || !inside)
         {
             watched.matters = true;
-            return true;
+            return Watching::Already;
         }
         let Some(inotify) = &self.inotify else {
-            return false;
+            return Watching::Not;
         };
         let flags = if inside { INSIDE } else { ITSELF };
         let Ok(watch) = inotify::add_watch(inotify, directory, flags) else {
-            return false;
+            return Watching::Not;
         };
         let watched = Watched {
             watch,
@@ -92,7 +105,7 @@ impl Places {
             matters: true,
         };
         self.watched.insert(directory.to_owned(), watched);
-        true
+        Watching::Anew
     }
 
     /// Lets go of what was not watched again since the last call.

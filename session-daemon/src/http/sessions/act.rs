@@ -10,6 +10,8 @@ use session_core::{
     ActError, ControlError, LookError, Observation, Session, SessionId, SessionManager, error_chain,
 };
 
+use tokio::sync::SemaphorePermit;
+
 use super::super::problem::Problem;
 use super::super::{App, answer};
 use super::{InProject, find};
@@ -23,6 +25,7 @@ pub(super) async fn act(
     verb: impl FnOnce(&SessionManager, &SessionId) -> Result<Session, ActError> + Send + 'static,
 ) -> Result<Response, Problem> {
     let entry = find(app, &id, which.project.as_deref())?;
+    let _permit = permit(app)?;
     let project = Arc::clone(&entry.project);
     let (session, id) = blocking(&project, move |manager| {
         let session = verb(manager, &id).map_err(|error| problem(&error))?;
@@ -30,6 +33,13 @@ pub(super) async fn act(
     })
     .await?;
     Ok(seen(app, &project, &id, &session, StatusCode::OK).await)
+}
+
+/// A place among those who wait for owners: the rest of the threads stay free for
+/// whoever only reads.
+pub(super) fn permit(app: &App) -> Result<SemaphorePermit<'_>, Problem> {
+    let permit = app.acts.try_acquire();
+    permit.map_err(|_| Problem::too_many("too many requests wait for owners already"))
 }
 
 /// Calls `work` with the project's manager on a thread that may block.

@@ -89,9 +89,13 @@ pub(super) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let asked = wanted.check()?;
+    let tag = |version| answer::tag(app.index.name_of(version));
+    let now = tag(app.index.journal().last());
+    if answer::is_known(&headers, &now) {
+        return Ok(answer::not_modified(&now));
+    }
     let (page, version) = app.index.page(&asked);
-    let tag = answer::tag(app.index.name_of(version));
-    Ok(answer::json(&headers, &tag, || page))
+    Ok(answer::json(&headers, &tag(version), || page))
 }
 
 impl Wanted {

@@ -74,25 +74,19 @@ pub(super) async fn log(
             "a Range cannot be combined with offset, limit or follow",
         ));
     }
-    let log = {
-        let id = id.clone();
-        blocking(&project, move |manager| open(manager, &id)).await?
-    };
-    let Some(log) = log else {
+    if part.follow {
+        return follow(&app, project, id, &part).await;
+    }
+    let Some(log) = open(&project, &id).await? else {
         // It has printed nothing: nobody has begun to start it.
         return Ok(text(StatusCode::OK, None, Body::empty()));
     };
-    let log = Arc::new(log);
-    if part.follow {
-        return follow(&app, log, project, id, &part);
-    }
     let metadata = log.metadata().map_err(|error| unreadable(&error))?;
     let len = metadata.len();
     let changed = (metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), len);
     let tag = answer::tag_of(changed);
-    let tag_value = HeaderValue::from_str(&tag).expect("digits");
     if answer::is_known(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag_value)]).into_response());
+        return Ok(answer::not_modified(&tag));
     }
     let asked = range.and_then(|range| range.to_str().ok());
     let (status, start, end) = match asked.and_then(|range| parse_range(range, len)) {
@@ -118,7 +112,7 @@ pub(super) async fn log(
         ));
     let mut answer = text(status, Some(end - start), body);
     let headers = answer.headers_mut();
-    headers.insert(header::ETAG, tag_value);
+    headers.extend([answer::etag(&tag)]);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {start}-{}/{len}", end - 1);
@@ -128,8 +122,12 @@ pub(super) async fn log(
     Ok(answer)
 }
 
-fn open(manager: &session_core::SessionManager, id: &SessionId) -> Result<Option<File>, Problem> {
-    manager.open_log(id).map_err(|error| unreadable(&error))
+async fn open(project: &Arc<Path>, id: &SessionId) -> Result<Option<Arc<File>>, Problem> {
+    let id = id.clone();
+    let log = blocking(project, move |manager| {
+        manager.open_log(&id).map_err(|error| unreadable(&error))
+    });
+    Ok(log.await?.map(Arc::new))
 }
 
 fn unreadable(error: &io::Error) -> Problem {
@@ -194,9 +192,8 @@ impl Reader {
     }
 }
 
-fn follow(
+async fn follow(
     app: &Arc<App>,
-    log: Arc<File>,
     project: Arc<Path>,
     id: SessionId,
     part: &Part,
@@ -207,18 +204,20 @@ fn follow(
         ));
     };
     let offset = part.offset.unwrap_or(0);
-    let follower = Follower {
-        growing: app.growth.follow(&log),
+    let mut follower = Follower {
         news: app.index.journal().subscribe(),
         ending: app.ending.clone(),
         app: Arc::clone(app),
         project,
         id,
-        reader: Reader { log, offset },
+        log: None,
         end: offset.saturating_add(part.limit.unwrap_or(u64::MAX)),
+        offset,
         is_last: false,
         _permit: permit,
     };
+    // What cannot be read is told in an answer, not in the middle of one.
+    follower.open().await?;
     let body = stream::unfold(follower, async |mut follower| match follower.next().await {
         Ok(chunk) if chunk.is_empty() => None,
         chunk => Some((chunk, follower)),
@@ -227,7 +226,7 @@ fn follow(
     let no_store = HeaderValue::from_static("no-store");
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, no_store);
-    headers.insert(UNBUFFERED.0, UNBUFFERED.1);
+    headers.extend([UNBUFFERED]);
     Ok(answer)
 }
 
@@ -236,9 +235,10 @@ struct Follower {
     app: Arc<App>,
     project: Arc<Path>,
     id: SessionId,
-    reader: Reader,
+    /// `None` until there is one.
+    log: Option<(Reader, Growing)>,
+    offset: u64,
     end: u64,
-    growing: Growing,
     news: watch::Receiver<u64>,
     ending: watch::Receiver<bool>,
     /// Whether the session had ended before the last look at its log.
@@ -250,28 +250,58 @@ impl Follower {
     /// What comes next; nothing once the session has ended.
     async fn next(&mut self) -> io::Result<Bytes> {
         loop {
-            let chunk = self.reader.next(self.end).await?;
-            if !chunk.is_empty() || self.is_last || self.reader.offset >= self.end {
+            self.news.borrow_and_update();
+            let chunk = self.read().await?;
+            let is_whole = |(reader, _): &(Reader, _)| reader.offset >= self.end;
+            if !chunk.is_empty() || self.is_last || self.log.as_ref().is_some_and(is_whole) {
                 return Ok(chunk);
             }
-            if self.reader.log.metadata()?.len() < self.reader.offset {
-                // Somebody emptied the log: what is there now is all new.
-                self.reader.offset = 0;
-                continue;
-            }
-            self.news.borrow_and_update();
             let entry = self.app.index.get(&self.project, self.id.as_str());
             if entry.is_none_or(|entry| !entry.active) {
                 // What it printed last may have come since.
                 self.is_last = true;
                 continue;
             }
+            let grown = async {
+                match &self.log {
+                    Some((_, growing)) => growing.grown().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = self.growing.grown() => {}
+                () = grown => {}
                 _ = self.news.changed() => {}
                 _ = self.ending.wait_for(|ending| *ending) => return Ok(Bytes::new()),
             }
         }
+    }
+
+    /// Opens the log, if there is one by now.
+    async fn open(&mut self) -> Result<(), Problem> {
+        self.log = open(&self.project, &self.id).await?.map(|log| {
+            let growing = self.app.growth.follow(&log);
+            let offset = self.offset;
+            (Reader { log, offset }, growing)
+        });
+        Ok(())
+    }
+
+    /// What is there now; nothing where nobody has begun to print.
+    async fn read(&mut self) -> io::Result<Bytes> {
+        if self.log.is_none() {
+            let opened = self.open().await;
+            opened.map_err(|_| io::Error::other("cannot open the log"))?;
+        }
+        let Some((reader, _)) = &mut self.log else {
+            return Ok(Bytes::new());
+        };
+        let chunk = reader.next(self.end).await?;
+        if chunk.is_empty() && reader.log.metadata()?.len() < reader.offset {
+            // Somebody emptied the log: what is there now is all new.
+            reader.offset = 0;
+            return reader.next(self.end).await;
+        }
+        Ok(chunk)
     }
 }
 

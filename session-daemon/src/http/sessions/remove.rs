@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::super::App;
 use super::super::input::{Id, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal, SessionRefusal};
-use super::act::{blocking, problem};
+use super::act::{blocking, permit, problem};
 use super::{BY, find};
 
 /// What to remove.
@@ -36,6 +36,7 @@ pub(super) async fn remove(
     Query(removal): Query<Removal>,
 ) -> Result<StatusCode, Problem> {
     let entry = find(&app, &id, removal.project.as_deref())?;
+    let _permit = permit(&app)?;
     let project = Arc::clone(&entry.project);
     let id = blocking(&project, move |manager| {
         let removed = manager.discard(&id, removal.force, BY);

@@ -16,7 +16,7 @@ use super::super::App;
 use super::super::input::{Json, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal};
 use super::super::schema::Session;
-use super::act::{blocking, seen};
+use super::act::{blocking, permit, seen};
 use crate::launch::{LaunchError, Start as Order};
 
 /// A session to start.
@@ -88,6 +88,7 @@ pub(super) async fn start(
     };
     let project = project(&app, start.project.as_deref())?;
     let order = start.order()?;
+    let _permit = permit(&app)?;
     let session = blocking(&project, move |manager| {
         launcher.launch(manager, order).map_err(problem)
     })
