@@ -38,6 +38,8 @@ A session is named by its id, a unique prefix of it, or its name.
 Environment:
   MONOCO_PROJECT  the project's directory; set for agents, so that what they
                   start lands in the same project
+  XDG_STATE_HOME  where the daemon's token and the list of projects are, in
+                  monoco/ [default: ~/.local/state]
   NO_COLOR        no colours, where it is set and not empty
 
 Exit status: the agent's own; 128+n when signal n ended it; never 0 for what

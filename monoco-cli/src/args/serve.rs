@@ -10,6 +10,10 @@ use clap::{Args as Arguments, ValueEnum};
 use super::listen;
 
 /// Serve sessions over HTTP, live, to this machine only
+///
+/// Prints where it is reached, and serves until it is interrupted. Clients show
+/// the token (`Authorization: Bearer`); /openapi.json describes the rest. Sessions
+/// neither start nor end with it. SIGHUP reads the token and everything else again.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Examples:
