@@ -17,7 +17,7 @@ use crate::id::SessionId;
 use crate::manager::{LookError, RemoveError, SessionManager};
 use crate::observe::{Liveness, Observation};
 use crate::process::{Host, ProcessHandle, SignalError};
-use crate::runtime::{RuntimeError, terminate_observed};
+use crate::runtime::{Asked, RuntimeError, ask_owner, terminate_observed};
 use crate::session::Session;
 use crate::status::Status;
 use crate::store::StoreError;
@@ -127,12 +127,15 @@ impl SessionManager {
     /// [`ActError`]: ended or not started, hands off, the owner does not do it, or
     /// there is no such signal.
     pub fn kill(&self, id: &SessionId, signal: i32, by: &str) -> Result<Session, ActError> {
-        let seen = self.get(id)?;
-        match &seen.liveness {
-            Liveness::Owned => {
-                let by = by.to_owned();
-                Ok(self.control(id)?.ask(&Request::Kill { signal, by })?)
+        let mut seen = self.get(id)?;
+        if seen.liveness == Liveness::Owned {
+            let by = by.to_owned();
+            match ask_owner(self, id, &Request::Kill { signal, by })? {
+                Asked::Done(session) => return Ok(*session),
+                Asked::OwnerDied(without) => seen = *without,
             }
+        }
+        match &seen.liveness {
             Liveness::Orphan if signal == Signal::KILL.as_raw() => {
                 self.stop(id, Duration::ZERO, by)
             }
@@ -178,9 +181,10 @@ impl SessionManager {
         if seen.liveness != Liveness::Owned {
             return Err(refusal(&seen));
         }
-        match self.control(id)?.ask(request) {
-            Ok(session) => Ok(session),
-            Err(refused @ ControlError::Refused(_)) => {
+        match ask_owner(self, id, request) {
+            Ok(Asked::Done(session)) => Ok(*session),
+            Ok(Asked::OwnerDied(seen)) => Err(refusal(&seen)),
+            Err(RuntimeError::Control(refused @ ControlError::Refused(_))) => {
                 let now = self.get(id)?;
                 if now.status() == Some(goal) {
                     Ok(now.session)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::claim::{Claim, ClaimError};
 use crate::control::{Control, ControlError};
@@ -15,6 +16,9 @@ use crate::runtime::RuntimeSession;
 use crate::session::NewSession;
 use crate::storage::Durability;
 use crate::store::{Damage, Store, StoreError};
+
+/// How long a process that died is given to let go of its lease.
+const DEATH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sessions of one project.
 ///
@@ -193,6 +197,23 @@ impl SessionManager {
                 path: observer.store().record_path(id),
                 damage,
             }),
+        }
+    }
+
+    /// Looks at one session whose owner was just heard to die. A dying process
+    /// closes its sockets before its lease is free, so this waits for that, 2 s at
+    /// most; a session that has an owner then has another.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_after_death(&self, id: &SessionId) -> Result<Observation, LookError> {
+        let deadline = Instant::now() + DEATH_PATIENCE;
+        loop {
+            let seen = self.get(id)?;
+            if seen.liveness != Liveness::Owned || Instant::now() >= deadline {
+                return Ok(seen);
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

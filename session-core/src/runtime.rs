@@ -326,36 +326,68 @@ fn never_started(by: &str) -> Outcome {
 }
 
 /// Ends a session that another process owns, or nobody.
+/// What became of a request.
+pub(crate) enum Asked {
+    /// The owner did it.
+    Done(Box<Session>),
+    /// The owner died before it answered; this is the session without it.
+    OwnerDied(Box<Observation>),
+}
+
+/// How many owners in a row may die while they are asked.
+const MAX_OWNERS: usize = 3;
+
+/// Asks whoever owns the session; an owner who took a dead one's place as well.
+pub(crate) fn ask_owner(
+    manager: &SessionManager,
+    id: &crate::SessionId,
+    request: &Request,
+) -> Result<Asked, RuntimeError> {
+    for _ in 0..MAX_OWNERS {
+        match manager.control(id).and_then(|owner| owner.ask(request)) {
+            Ok(session) => return Ok(Asked::Done(Box::new(session))),
+            Err(ControlError::NoOwner(_) | ControlError::OwnerDied(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let seen = manager.get_after_death(id)?;
+        if seen.liveness != Liveness::Owned {
+            return Ok(Asked::OwnerDied(Box::new(seen)));
+        }
+    }
+    Err(ControlError::OwnerDied(id.clone()).into())
+}
+
 pub(crate) fn terminate_observed(
     manager: &SessionManager,
     id: &crate::SessionId,
     grace: Duration,
     by: &str,
 ) -> Result<Observation, RuntimeError> {
-    let observation = manager.get(id)?;
+    let mut observation = manager.get(id)?;
+    if observation.liveness == Liveness::Owned {
+        let stop = Request::Stop {
+            grace_seconds: grace.as_secs_f64(),
+            by: by.to_owned(),
+        };
+        match ask_owner(manager, id, &stop)? {
+            // Not to be read again: a session may be removed at its end.
+            Asked::Done(session) => {
+                let liveness = Liveness::Ended;
+                return Ok(Observation {
+                    session: *session,
+                    liveness,
+                });
+            }
+            Asked::OwnerDied(seen) => observation = *seen,
+        }
+    }
     match &observation.liveness {
         Liveness::Ended => {
             if let Some(Outcome::Lost { cause }) = observation.session.outcome() {
                 orphan::end_leftovers(id, *cause, grace)?;
             }
         }
-        Liveness::Owned => {
-            let stop = Request::Stop {
-                grace_seconds: grace.as_secs_f64(),
-                by: by.to_owned(),
-            };
-            match manager.control(id).and_then(|owner| owner.ask(&stop)) {
-                // Not to be read again: a session may be removed at its end.
-                Ok(session) => {
-                    let liveness = Liveness::Ended;
-                    return Ok(Observation { session, liveness });
-                }
-                // It ended in this moment, by itself.
-                Err(ControlError::NoOwner(_) | ControlError::OwnerDied(_))
-                    if manager.get(id)?.liveness == Liveness::Ended => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Liveness::Owned => return Err(ControlError::OwnerDied(id.clone()).into()),
         Liveness::Orphan => orphan::end(manager.claim(id)?, grace, by)?,
         Liveness::Unclaimed => {
             let mut claim = manager.claim(id)?;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use session_core::{
@@ -438,19 +438,13 @@ impl Directory {
     }
 }
 
-/// How long a process that died is given to let go of its files.
-const DEATH_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Records the end of a session whose supervisor died in this moment: its report
 /// may be closed before its lease is free.
 fn settle_after_death(manager: &SessionManager, id: &SessionId) -> Result<(), LaunchError> {
-    let deadline = Instant::now() + DEATH_PATIENCE;
-    while manager.get(id)?.liveness == Liveness::Owned && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    manager.get_after_death(id)?;
     Ok(manager.settle(id)?)
 }
 

@@ -67,6 +67,36 @@ fn a_launcher_whose_supervisor_died_says_what_to_do() {
 }
 
 #[test]
+fn an_owner_that_dies_while_it_is_asked_refuses_nothing() {
+    let project = Project::new();
+    for (verb, said) in [
+        ("stop", None),
+        ("kill", None),
+        ("suspend", Some("lost its owner")),
+    ] {
+        let (id, pids) = project.start_agent(&[], &["sleep"], 1);
+        let supervisor = project.supervisor(&id);
+        kill(supervisor, Signal::STOP);
+        wait_until("it does not answer", || is_stopped(supervisor));
+        let asking = project.spawn(&[verb, &id]);
+        // Whether it has asked by then or not: it must not matter.
+        std::thread::sleep(Duration::from_millis(20));
+        kill(supervisor, Signal::KILL);
+        let ran = finish(asking);
+        match said {
+            None => {
+                ran.ok();
+                gone(&pids);
+            }
+            Some(said) => {
+                ran.fails_with(&[said]);
+                assert_eq!(project.look(&id).liveness, Liveness::Orphan);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hangup_ends_the_launcher_and_not_the_session() {
     let project = Project::new();
     let (launcher, id) = project.start_in_foreground(&["sleep"]);
