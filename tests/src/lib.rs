@@ -14,7 +14,8 @@ mod terminal;
 mod wait;
 
 pub use process::{
-    Signal, alive, context_switches, cpu_ticks, is_stopped, kill, memory_kb, session_of,
+    Signal, alive, children, context_switches, cpu_ticks, executes, is_stopped, kill, memory_kb,
+    session_of,
 };
 pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};

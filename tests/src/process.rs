@@ -85,6 +85,22 @@ pub fn kill(pid: i32, signal: Signal) {
     }
 }
 
+/// The children of the first thread of `pid`.
+#[must_use]
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let text = text.unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// Whether `pid` executes `program`.
+#[must_use]
+pub fn executes(pid: i32, program: &str) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(program))
+}
+
 /// Every process, this one aside, for which `condition` holds.
 pub(crate) fn everybody(condition: impl Fn(i32) -> bool) -> Vec<i32> {
     let own = std::process::id().cast_signed();

@@ -44,11 +44,10 @@ pub fn agent() -> &'static str {
 /// A binary of this package, which stands where its tests stand.
 fn binary(name: &str) -> String {
     let test = std::env::current_exe().expect("the system tells a test's path");
-    let built = test
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/PROFILE/deps")
-        .join(name);
+    // Tests are in target/PROFILE/deps, other programs in target/PROFILE.
+    let mut folders = test.ancestors().skip(1).take(2);
+    let built = folders.find_map(|folder| Some(folder.join(name)).filter(|built| built.exists()));
+    let built = built.unwrap_or_else(|| test.with_file_name(name));
     assert!(
         built.exists(),
         "{} is built with the tests",

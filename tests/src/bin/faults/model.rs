@@ -1,0 +1,78 @@
+//! What may be true of a session, from what was done to it. It knows nothing of
+//! how Monoco works.
+
+use session_core::{Outcome, Session, Status, WaitStatus};
+
+/// What the agent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Sleep,
+    Exit(i32),
+    /// Answers TERM with this code.
+    CatchTerm(i32),
+}
+
+impl Verb {
+    pub(crate) fn words(self) -> Vec<String> {
+        match self {
+            Self::Sleep => vec!["sleep".to_owned()],
+            Self::Exit(code) => vec!["exit".to_owned(), code.to_string()],
+            Self::CatchTerm(code) => vec!["catch-term".to_owned(), code.to_string()],
+        }
+    }
+}
+
+/// All that was done to one session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deeds {
+    pub(crate) verb: Verb,
+    pub(crate) killed_launcher: bool,
+    pub(crate) killed_supervisor: bool,
+    pub(crate) killed_agent: bool,
+    /// Whether `monoco stop` was asked for it, or `monoco kill`.
+    pub(crate) stopped: bool,
+}
+
+const KILL: i32 = 9;
+const TERM: i32 = 15;
+
+impl Deeds {
+    /// Whether the session, which has ended, may have ended so.
+    pub(crate) fn allow(&self, session: &Session) -> Result<(), String> {
+        let Some(outcome) = session.outcome() else {
+            return Err(format!("it is {} without an outcome", session.status()));
+        };
+        let status = Status::of(outcome);
+        if status != session.status() {
+            return Err(format!("{} beside {outcome:?}", session.status()));
+        }
+        let allowed = match outcome {
+            Outcome::Exited { code } => self.verb == Verb::Exit(*code),
+            Outcome::Signaled { signal, .. } => *signal == KILL && self.killed_agent,
+            Outcome::Stopped { wait_status, .. } => {
+                self.stopped && wait_status.is_none_or(|status| self.allows_end(status))
+            }
+            Outcome::Lost { .. } => self.killed_supervisor,
+            Outcome::SpawnFailed { reason: None, .. } => {
+                self.killed_launcher || self.killed_supervisor || self.killed_agent
+            }
+            _ => false,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!("{outcome:?} was invented: {self:?}"))
+        }
+    }
+
+    /// How the agent's first process may have ended when it was stopped.
+    fn allows_end(&self, status: WaitStatus) -> bool {
+        match status {
+            WaitStatus::Exited { code } => {
+                self.verb == Verb::CatchTerm(code) || self.verb == Verb::Exit(code)
+            }
+            // Before it catches TERM, TERM ends it; what does not end is killed.
+            WaitStatus::Signaled { signal, .. } => signal == TERM || signal == KILL,
+        }
+    }
+}
