@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use session_core::control::{DEADLINE, Request};
 use session_core::{
-    CONTROL_SOCKET, Claim, Control, ControlError, Liveness, Outcome, RuntimeError, Session,
-    SessionId, SessionManager, Status, record_to_json,
+    CONTROL_SOCKET, Claim, Control, ControlError, Liveness, Outcome, Session, SessionId,
+    SessionManager, Status, record_to_json,
 };
 
 use crate::processes::{Agent, until};
