@@ -5,21 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use monoco_tests::{Project, Signal, agent, alive, children, executes, finish, kill};
-use session_core::{Session, SessionId, SessionManager};
+use monoco_tests::{Project, Signal, agent, children, finish, kill};
+use session_core::SessionId;
 
 use crate::Campaign;
 use crate::chance::Chance;
 use crate::model::{Deeds, Verb};
+use crate::promise::{check_agents, check_deserted, check_records, end, known, manager, newest};
 
 /// How long a start takes at most, from which the moments are chosen.
 const LONGEST: Duration = Duration::from_millis(25);
 /// How many trials share a project: what earlier ones left is in their way.
 const SHARED: u64 = 50;
-/// How long anything may take that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -145,138 +144,8 @@ fn strike(
     }
 }
 
-fn manager(project: &Project) -> Option<SessionManager> {
-    SessionManager::open(project.path()).ok()
-}
-
-fn known(project: &Project) -> BTreeSet<SessionId> {
-    let listing = manager(project).and_then(|manager| manager.list().ok());
-    let sessions = listing.map(|listing| listing.sessions).unwrap_or_default();
-    sessions.into_iter().map(|seen| seen.session.id).collect()
-}
-
-fn newest(project: &Project, before: &BTreeSet<SessionId>) -> Option<SessionId> {
-    known(project).difference(before).next().cloned()
-}
-
 /// The owner of a session, if it listens.
 fn owner(project: &Project, id: &SessionId) -> Option<i32> {
     let control = manager(project)?.try_control(id).ok().flatten()?;
     Some(control.owner_pid()?.get())
-}
-
-/// Nothing is torn, and what was acknowledged is there. Returns the new session.
-fn check_records(
-    project: &Project,
-    before: &BTreeSet<SessionId>,
-    acknowledged: Option<&str>,
-) -> Result<Option<Session>, String> {
-    let Some(manager) = manager(project) else {
-        return match acknowledged {
-            Some(id) => Err(format!("{id} was acknowledged, and there is no project")),
-            None => Ok(None),
-        };
-    };
-    let listing = manager.list().map_err(|error| error.to_string())?;
-    // The first record is not synced, and may be empty only after a power loss.
-    if let Some(damaged) = listing.damaged.first() {
-        return Err(format!(
-            "{} is torn: {}",
-            damaged.path.display(),
-            damaged.damage
-        ));
-    }
-    if let Some(lost) = before
-        .iter()
-        .find(|id| !listing.sessions.iter().any(|seen| seen.session.id == **id))
-    {
-        return Err(format!("{lost} is lost"));
-    }
-    let mut new = listing.sessions.into_iter().map(|seen| seen.session);
-    let new = new.find(|session| !before.contains(&session.id));
-    match (&new, acknowledged) {
-        (Some(session), Some(id)) if session.id.as_str() != id => {
-            Err(format!("{id} was acknowledged, {} is there", session.id))
-        }
-        (None, Some(id)) => Err(format!("{id} was acknowledged, and is lost")),
-        (Some(session), Some(id)) if session.process().is_none() => Err(format!(
-            "{id} was acknowledged, and is {}",
-            session.status()
-        )),
-        _ => Ok(new),
-    }
-}
-
-/// Every agent that runs is known by its record, with its pid.
-fn check_agents(project: &Project, id: &SessionId) -> Result<(), String> {
-    let start = Instant::now();
-    loop {
-        let stray = project
-            .survivors()
-            .into_iter()
-            .find(|pid| is_stray(project, *pid, id));
-        match stray {
-            None => return Ok(()),
-            // A gate whose supervisor died is about to exit.
-            Some(_) if start.elapsed() < Duration::from_secs(2) => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Some(pid) => return Err(format!("process {pid} runs, and no record knows it")),
-        }
-    }
-}
-
-fn is_stray(project: &Project, pid: i32, id: &SessionId) -> bool {
-    if !executes(pid, agent()) {
-        return false;
-    }
-    let recorded = manager(project).and_then(|manager| manager.get(id).ok());
-    let recorded = recorded.and_then(|seen| seen.session.pid());
-    recorded.is_none_or(|known| known.get() != pid) && alive(pid)
-}
-
-/// Ends the session; it must not be refused, nothing may be left, and the record
-/// must tell what was done.
-fn end(
-    project: &Project,
-    session: &Session,
-    mut deeds: Deeds,
-    campaign: &mut Campaign,
-) -> Result<(), String> {
-    let id = session.id.as_str();
-    let ran = project.run(&["stop", "-t", "5", id]);
-    deeds.stopped = true;
-    if ran.code != 0 {
-        return Err(format!("stop {id} was refused: {}", ran.err().trim_end()));
-    }
-    check_deserted(project, Some(id))?;
-    let manager = manager(project).ok_or("the project is lost")?;
-    let seen = manager
-        .get(&session.id)
-        .map_err(|error| format!("{id}: {error}"))?;
-    let shown = seen.shown();
-    if !shown.status().is_terminal() {
-        return Err(format!("{id} is {} after it was stopped", shown.status()));
-    }
-    campaign.count(match shown.status().as_str() {
-        "completed" | "failed" => "ended by themselves or never ran",
-        "crashed" => "crashed",
-        _ => "stopped or lost",
-    });
-    deeds.allow(&shown).map_err(|why| format!("{id}: {why}"))
-}
-
-/// Nobody is left who was started for this project.
-fn check_deserted(project: &Project, id: Option<&str>) -> Result<(), String> {
-    let start = Instant::now();
-    loop {
-        let survivors = project.survivors();
-        if survivors.is_empty() {
-            return Ok(());
-        }
-        if start.elapsed() > PATIENCE {
-            return Err(format!("{survivors:?} are left of {id:?}"));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

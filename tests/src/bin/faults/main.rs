@@ -5,6 +5,8 @@
 mod chance;
 mod kill;
 mod model;
+mod promise;
+mod syscalls;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -51,7 +53,7 @@ impl Campaign {
 /// A campaign by its name.
 type Run = fn(&mut Campaign);
 
-const CAMPAIGNS: [(&str, Run); 1] = [("kill", kill::run)];
+const CAMPAIGNS: [(&str, Run); 2] = [("kill", kill::run), ("syscalls", syscalls::run)];
 
 fn main() -> ExitCode {
     let Some(options) = Options::read() else {

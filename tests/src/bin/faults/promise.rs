@@ -1,0 +1,145 @@
+//! What must hold after whatever happened: the promise, in so many checks.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use monoco_tests::{Project, agent, alive, executes};
+use session_core::{Session, SessionId, SessionManager};
+
+use crate::Campaign;
+use crate::model::Deeds;
+
+/// How long anything may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn manager(project: &Project) -> Option<SessionManager> {
+    SessionManager::open(project.path()).ok()
+}
+
+/// The sessions that there are records of.
+pub(crate) fn known(project: &Project) -> BTreeSet<SessionId> {
+    let listing = manager(project).and_then(|manager| manager.list().ok());
+    let sessions = listing.map(|listing| listing.sessions).unwrap_or_default();
+    sessions.into_iter().map(|seen| seen.session.id).collect()
+}
+
+/// A session that was not there before.
+pub(crate) fn newest(project: &Project, before: &BTreeSet<SessionId>) -> Option<SessionId> {
+    known(project).difference(before).next().cloned()
+}
+
+/// Nothing is torn, and what was acknowledged is there. Returns the new session.
+pub(crate) fn check_records(
+    project: &Project,
+    before: &BTreeSet<SessionId>,
+    acknowledged: Option<&str>,
+) -> Result<Option<Session>, String> {
+    let Some(manager) = manager(project) else {
+        return match acknowledged {
+            Some(id) => Err(format!("{id} was acknowledged, and there is no project")),
+            None => Ok(None),
+        };
+    };
+    let listing = manager.list().map_err(|error| error.to_string())?;
+    // The first record is not synced, and may be empty only after a power loss.
+    if let Some(damaged) = listing.damaged.first() {
+        return Err(format!(
+            "{} is torn: {}",
+            damaged.path.display(),
+            damaged.damage
+        ));
+    }
+    if let Some(lost) = before
+        .iter()
+        .find(|id| !listing.sessions.iter().any(|seen| seen.session.id == **id))
+    {
+        return Err(format!("{lost} is lost"));
+    }
+    let mut new = listing.sessions.into_iter().map(|seen| seen.session);
+    let new = new.find(|session| !before.contains(&session.id));
+    match (&new, acknowledged) {
+        (Some(session), Some(id)) if session.id.as_str() != id => {
+            Err(format!("{id} was acknowledged, {} is there", session.id))
+        }
+        (None, Some(id)) => Err(format!("{id} was acknowledged, and is lost")),
+        (Some(session), Some(id)) if session.process().is_none() => Err(format!(
+            "{id} was acknowledged, and is {}",
+            session.status()
+        )),
+        _ => Ok(new),
+    }
+}
+
+/// Every agent that runs is known by its record, with its pid.
+pub(crate) fn check_agents(project: &Project, id: &SessionId) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let stray = project
+            .survivors()
+            .into_iter()
+            .find(|pid| is_stray(project, *pid, id));
+        match stray {
+            None => return Ok(()),
+            // A gate whose supervisor died is about to exit.
+            Some(_) if start.elapsed() < Duration::from_secs(2) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Some(pid) => return Err(format!("process {pid} runs, and no record knows it")),
+        }
+    }
+}
+
+fn is_stray(project: &Project, pid: i32, id: &SessionId) -> bool {
+    if !executes(pid, agent()) {
+        return false;
+    }
+    let recorded = manager(project).and_then(|manager| manager.get(id).ok());
+    let recorded = recorded.and_then(|seen| seen.session.pid());
+    recorded.is_none_or(|known| known.get() != pid) && alive(pid)
+}
+
+/// Ends the session; it must not be refused, nothing may be left, and the record
+/// must tell what was done.
+pub(crate) fn end(
+    project: &Project,
+    session: &Session,
+    mut deeds: Deeds,
+    campaign: &mut Campaign,
+) -> Result<(), String> {
+    let id = session.id.as_str();
+    let ran = project.run(&["stop", "-t", "5", id]);
+    deeds.stopped = true;
+    if ran.code != 0 {
+        return Err(format!("stop {id} was refused: {}", ran.err().trim_end()));
+    }
+    check_deserted(project, Some(id))?;
+    let manager = manager(project).ok_or("the project is lost")?;
+    let seen = manager
+        .get(&session.id)
+        .map_err(|error| format!("{id}: {error}"))?;
+    let shown = seen.shown();
+    if !shown.status().is_terminal() {
+        return Err(format!("{id} is {} after it was stopped", shown.status()));
+    }
+    campaign.count(match shown.status().as_str() {
+        "completed" | "failed" => "ended by themselves or never ran",
+        "crashed" => "crashed",
+        _ => "stopped or lost",
+    });
+    deeds.allow(&shown).map_err(|why| format!("{id}: {why}"))
+}
+
+/// Nobody is left who was started for this project.
+pub(crate) fn check_deserted(project: &Project, id: Option<&str>) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let survivors = project.survivors();
+        if survivors.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("{survivors:?} are left of {id:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
