@@ -47,7 +47,8 @@ pub(crate) fn run(campaign: &mut Campaign) {
             project = Project::new();
         }
         let mut chance = Chance::of(campaign.seed, "kill", trial);
-        if let Err(broken) = attempt(&project, &mut chance, campaign) {
+        let attempted = campaign.attempt(|campaign| attempt(&project, &mut chance, campaign));
+        if let Err(broken) = attempted {
             campaign.fail(trial, broken);
             project = Project::new();
         }

@@ -38,6 +38,18 @@ impl Campaign {
         Some(self.trials - 1)
     }
 
+    /// Calls `attempt`, also where a check of the harness gives up in it.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        attempt: impl FnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let attempt = std::panic::AssertUnwindSafe(|| attempt(self));
+        std::panic::catch_unwind(attempt).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.unwrap_or_else(|| "the harness gave up".to_owned()))
+        })
+    }
+
     /// Notes that something happened.
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;

@@ -83,7 +83,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
             let Some(trial) = campaign.next_trial() else {
                 return;
             };
-            match attempt(*path, call, fault, when, campaign) {
+            match campaign.attempt(|campaign| attempt(*path, call, fault, when, campaign)) {
                 Ok(true) => campaign.count("calls made to fail"),
                 Ok(false) => break,
                 Err(broken) => {
@@ -102,7 +102,11 @@ fn combinations() -> Vec<(Path, &'static str, &'static str)> {
     let mut all = Vec::new();
     for path in PATHS {
         for call in CALLS {
-            all.extend(FAULTS.map(|fault| (path, call, fault)));
+            // A close that was made to fail has not closed, which no kernel does.
+            let faults = FAULTS
+                .iter()
+                .filter(|fault| call != "close" || fault.starts_with("signal"));
+            all.extend(faults.map(|fault| (path, call, *fault)));
         }
     }
     all
