@@ -142,6 +142,10 @@ async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
         ),
         (header::REFERRER_POLICY, "no-referrer"),
         (
+            header::HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
             header::HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",
         ),
