@@ -49,7 +49,7 @@ pub(super) struct Part {
 /// A part of it with `Range: bytes=…`, or with `offset` and `limit`.
 #[utoipa::path(
     get, path = "/sessions/{id}/log", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), Part),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Part),
     responses(
         (status = 200, body = String, content_type = "text/plain"),
         (status = 206, body = String, content_type = "text/plain", description = "The range that was asked for"),
@@ -206,7 +206,8 @@ fn follow(
             "too many clients follow events or logs already",
         ));
     };
-    let offset = part.offset.unwrap_or(0);
+    // No file is longer, and beyond it nothing can be read (pread(2)).
+    let offset = part.offset.unwrap_or(0).min(i64::MAX as u64);
     let follower = Follower {
         growing: app.growth.follow(&log),
         news: app.index.journal().subscribe(),
