@@ -38,11 +38,19 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&SessionManager) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let project = Arc::clone(project);
-    let done = tokio::task::spawn_blocking(move || {
+    waiting(move || {
         let manager = SessionManager::open(&*project)
             .map_err(|error| Problem::internal(error_chain(&error)))?;
         work(&manager)
-    });
+    })
+    .await
+}
+
+/// Calls `work` on a thread that may block.
+pub(super) async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work);
     done.await
         .unwrap_or_else(|_| Err(Problem::internal("it was given up")))
 }
