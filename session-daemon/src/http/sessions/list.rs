@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     /// Only sessions in this role.
     role: Option<String>,
     /// Only sessions with this status; may be given more than once.
-    #[param(style = Form, explode)]
+    #[param(style = Form, explode, inline)]
     status: Vec<WantedStatus>,
     /// Only sessions with this label (`key` or `key=value`); may be given more than once.
     #[param(style = Form, explode)]

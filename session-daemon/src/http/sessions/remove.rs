@@ -27,7 +27,7 @@ pub(super) struct Removal {
 /// Remove a session that has ended
 #[utoipa::path(
     delete, path = "/sessions/{id}", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), Removal),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Removal),
     responses((status = 204, description = "It is removed"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn remove(
