@@ -7,6 +7,7 @@
 mod process;
 mod project;
 mod ran;
+mod raw;
 mod redact;
 mod skip;
 mod systemd;
@@ -18,6 +19,7 @@ pub use process::{
 };
 pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};
+pub use raw::{Answer, Raw, RawServer, token_path, write_record};
 pub use redact::{redacted, redacted_text};
 pub use skip::{note, skip, works};
 pub use systemd::UserManager;
