@@ -81,7 +81,7 @@ impl WantedStatus {
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions",
     params(Wanted),
-    responses((status = 200, body = SessionList), (status = 304, description = "The client has it"), Refusal)
+    responses((status = 200, body = SessionList, description = "The page"), (status = 304, description = "The client has it"), Refusal)
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,

@@ -51,7 +51,7 @@ pub(super) struct Part {
     get, path = "/sessions/{id}/log", tag = "sessions",
     params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Part),
     responses(
-        (status = 200, body = String, content_type = "text/plain"),
+        (status = 200, body = String, content_type = "text/plain", description = "The log, or the part that was asked for"),
         (status = 206, body = String, content_type = "text/plain", description = "The range that was asked for"),
         (status = 304, description = "The client has it"),
         (status = 416, body = Problem, content_type = "application/problem+json", description = "The range lies behind the end"),

@@ -97,7 +97,7 @@ pub(super) struct NoQuery {}
     post, path = "/sessions", tag = "sessions",
     request_body = Start,
     responses(
-        (status = 201, body = Session, headers(("Location" = String, description = "The session"))),
+        (status = 201, body = Session, description = "It is started", headers(("Location" = String, description = "The session"))),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "The project is not served"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "A living session has this name, or more than one project is served"),
         (status = 500, body = Problem, content_type = "application/problem+json", description = "The daemon could not do it"),
