@@ -1106,35 +1106,75 @@ fn more_clients_than_there_is_room_for() {
     server.get(&format!("{path}/log?follow=true")).is(503);
     server.get(&format!("{path}/log")).is(200);
     // Connections that do nothing make room; those that are in use do not.
-    let half = server.text(
-        &format!("POST {path}/resume"),
-        &[&server.bearer(), JSON, "Content-Length: 9"],
-        "",
-    );
-    let health = server.text("GET /health", &[], "");
+    // Who is asked for its body is being answered.
+    let headers = [
+        &server.bearer(),
+        JSON,
+        "Content-Length: 9",
+        "Expect: 100-continue",
+    ];
+    let half = server.text(&format!("POST {path}/resume"), &headers, "");
     let mut busy = Vec::new();
-    // Who is only about to ask may have to make room yet: more than 512 are needed then.
-    while busy.len() < 512 || server.send(&health).is_some() {
-        assert!(busy.len() < 800, "everybody is let in");
+    loop {
         let mut raw = server.connect();
-        raw.send(&half).expect("it listens");
+        // It may be closed before that.
+        let _ = raw.send(&half);
+        let Some(asked) = raw.answer() else { break };
+        asked.is(100);
         busy.push(raw);
     }
+    assert_eq!(
+        busy.len(),
+        512,
+        "nobody has to go for another, nor is let in"
+    );
     project.run(&["stop", &id]).ok();
     for follower in &mut followers[..3] {
         follower.until(&id);
     }
-    let mut answered = 0;
     for raw in &mut busy {
-        if raw.send("{\"a\":1}  ").is_ok()
-            && let Some(answer) = raw.answer()
-        {
-            answer.is(400);
-            answered += 1;
-        }
+        raw.send("{\"a\":1}  ").expect("it listens");
+        raw.answer().expect("whoever is in is answered").is(400);
     }
-    assert_eq!(answered, 512, "whoever is in is answered");
     server.get("/health").is(200);
+}
+
+#[test]
+fn changes_that_do_not_end_leave_room_for_others() {
+    let (project, server) = served(&[]);
+    let script = "trap '' TERM; echo pid 1; while :; do sleep 1; done";
+    let id = project.start(&[], &["sh", "-c", script]);
+    wait_until("it has no ear for TERM", || !project.log(&id).is_empty());
+    let path = format!("{SESSIONS}/{id}");
+    let body = "{\"grace_seconds\":86400}";
+    let stop = server.text(
+        &format!("POST {path}/stop"),
+        &[&server.bearer(), JSON],
+        body,
+    );
+    let mut clients: Vec<_> = (0..200)
+        .map(|_| {
+            let mut raw = server.connect();
+            raw.send(&stop).expect("it listens");
+            raw
+        })
+        .collect();
+    wait_until("more are not taken", || {
+        server.post(&format!("{path}/resume"), "{}").status == 503
+    });
+    // Whoever hangs up has asked all the same.
+    clients.drain(..20);
+    server.get(&format!("{path}/log")).is(200);
+    server.get(SESSIONS).is(200);
+    project.run(&["kill", &id]).ok();
+    let answers = clients.iter_mut().filter_map(Raw::answer);
+    let mut statuses: Vec<_> = answers.map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [200, 503]);
+    wait_until("there is room again", || {
+        server.post(&format!("{path}/stop"), "{}").status == 200
+    });
 }
 
 // Where it listens

@@ -41,6 +41,10 @@ use crate::watch::Watcher;
 /// How many clients may follow events or logs at once.
 pub(crate) const MAX_FOLLOWERS: usize = 512;
 
+/// How many changes may wait for owners at once. An owner listens to 256; the rest is
+/// for who is not a client of ours, above all to kill what others wait for.
+pub(crate) const MAX_CHANGES: usize = 128;
+
 /// All that requests are answered with.
 pub(crate) struct App {
     pub(crate) index: Arc<Index>,
@@ -51,6 +55,7 @@ pub(crate) struct App {
     pub(crate) growth: Growth,
     pub(crate) counters: Counters,
     pub(crate) followers: Arc<Semaphore>,
+    pub(crate) changes: Arc<Semaphore>,
     /// True once the daemon is ending.
     pub(crate) ending: watch::Receiver<bool>,
 }

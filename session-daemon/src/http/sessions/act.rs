@@ -10,6 +10,8 @@ use session_core::{
     ActError, ControlError, LookError, Observation, Session, SessionId, SessionManager, error_chain,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::super::problem::Problem;
 use super::super::{App, answer};
 use super::{InProject, find};
@@ -24,12 +26,21 @@ pub(super) async fn act(
 ) -> Result<Response, Problem> {
     let entry = find(app, &id, which.project.as_deref())?;
     let project = Arc::clone(&entry.project);
+    let turn = turn(app)?;
     let (session, id) = blocking(&project, move |manager| {
+        let _turn = turn;
         let session = verb(manager, &id).map_err(|error| problem(&error))?;
         Ok((session, id))
     })
     .await?;
     Ok(seen(app, &project, &id, &session, StatusCode::OK).await)
+}
+
+/// Lets one more change begin. It goes on until its owner has answered, also when its
+/// client is gone; whatever does it takes what is returned along.
+pub(super) fn turn(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = Arc::clone(&app.changes).try_acquire_owned();
+    turn.map_err(|_| Problem::too_many("too many changes have not ended yet"))
 }
 
 /// Calls `work` with the project's manager on a thread that may block.

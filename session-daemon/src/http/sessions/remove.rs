@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::super::App;
 use super::super::input::{Id, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal, SessionRefusal};
-use super::act::{blocking, problem};
+use super::act::{blocking, problem, turn};
 use super::{BY, find};
 
 /// What to remove.
@@ -37,7 +37,9 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let entry = find(&app, &id, removal.project.as_deref())?;
     let project = Arc::clone(&entry.project);
+    let turn = turn(&app)?;
     let id = blocking(&project, move |manager| {
+        let _turn = turn;
         let removed = manager.discard(&id, removal.force, BY);
         removed.map(|_| id).map_err(|error| problem(&error))
     })

@@ -19,7 +19,7 @@ use super::super::App;
 use super::super::input::{Json, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal};
 use super::super::schema::Session;
-use super::act::{seen, waiting};
+use super::act::{seen, turn, waiting};
 use crate::launch::{LaunchError, Start as Order};
 
 /// A session to start.
@@ -116,8 +116,10 @@ pub(super) async fn start(
     let project = project(&app, start.project.as_deref())?;
     let order = start.order()?;
     let made = Arc::clone(&project);
+    let turn = turn(&app)?;
     // As `monoco run` does, where nobody has begun yet.
     let session = waiting(move || {
+        let _turn = turn;
         let manager = SessionManager::create(&*made)
             .map_err(|error| Problem::internal(error_chain(&error)))?;
         launcher.launch(&manager, order).map_err(problem)
