@@ -173,7 +173,7 @@ impl Feed {
                     } else if in_base {
                         None
                     } else {
-                        name.and_then(session_of).map(Change::Session)
+                        name.and_then(change_of)
                     }
                 }
             };
@@ -191,8 +191,14 @@ impl Feed {
     }
 }
 
-/// The session that a name in `sessions/` or `run/` belongs to.
-fn session_of(name: &[u8]) -> Option<SessionId> {
-    let stem = name.strip_suffix(b".json").unwrap_or(name);
-    SessionId::parse(std::str::from_utf8(stem).ok()?).ok()
+/// What a name in `sessions/` or `run/` tells of: a session, or a record that
+/// belongs to none, which only a look at all of them finds.
+fn change_of(name: &[u8]) -> Option<Change> {
+    let record = name.strip_suffix(b".json");
+    let id = std::str::from_utf8(record.unwrap_or(name)).ok();
+    match id.and_then(|id| SessionId::parse(id).ok()) {
+        Some(id) => Some(Change::Session(id)),
+        None if record.is_some() && !name.starts_with(b".") => Some(Change::Rescan),
+        None => None,
+    }
 }

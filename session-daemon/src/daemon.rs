@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::access::{Access, TokenError};
 use crate::growth::Growth;
-use crate::http::{self, App, Counters, Hosts, MAX_ACTS, MAX_FOLLOWERS};
+use crate::http::{self, App, Counters, Hosts, MAX_CHANGES, MAX_FOLLOWERS};
 use crate::index::Index;
 use crate::launch::Launcher;
 use crate::listen::{ListenError, Listeners};
@@ -159,7 +159,7 @@ impl Daemon {
             growth: Growth::default(),
             counters: Counters::default(),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
-            acts: Semaphore::new(MAX_ACTS),
+            changes: Arc::new(Semaphore::new(MAX_CHANGES)),
             ending: ending.clone(),
         });
         let server = server::serve(

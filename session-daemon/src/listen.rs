@@ -206,14 +206,21 @@ fn folder_of(path: &Path) -> io::Result<OwnedFd> {
 fn lock_beside(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    File::options()
+    // A FIFO that somebody put there would keep us waiting for its reader.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
-        .open(name)
+        .open(&name)?;
+    if lock.metadata()?.is_file() {
+        Ok(lock)
+    } else {
+        let what = format!("{} is not a regular file", name.display());
+        Err(io::Error::other(what))
+    }
 }
 
 /// Asks whoever listens on our port who it is.

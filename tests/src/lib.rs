@@ -4,21 +4,25 @@
 //! It promises that no test leaves a process behind, and that nothing waits for
 //! a time: everything waits for a condition, with a deadline.
 
+mod daemon;
 mod process;
 mod project;
 mod ran;
+mod raw;
 mod redact;
 mod skip;
 mod systemd;
 mod terminal;
 mod wait;
 
+pub use daemon::{Daemon, Event, Events, Streamed, sessions};
 pub use process::{
     Signal, alive, children, context_switches, cpu_ticks, executes, is_stopped, kill, memory_kb,
     session_of,
 };
 pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};
+pub use raw::{Answer, Raw, RawServer, token_path, write_record};
 pub use redact::{redacted, redacted_text};
 pub use skip::{note, skip, works};
 pub use systemd::UserManager;

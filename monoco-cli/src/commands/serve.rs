@@ -198,6 +198,10 @@ fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
             name.escape_debug()
         ));
     }
+    let texts = start.command.iter().chain(start.env.values());
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        return Err("command and env: a program is given no text with a NUL".to_owned());
+    }
     Ok(Launch {
         session: NewSession {
             issue_id: checked("issue_id", start.issue_id, names::issue)?,

@@ -126,11 +126,14 @@ fn what_is_no_session_is_not_told() {
         "sessions/README",
         "sessions/.swp",
         "run/.new-x-1",
-        "sessions/A.json",
+        "sessions/.A.json",
     ] {
         fs::write(project.inside(name), "").expect("a writable project");
     }
     assert_eq!(feed.next(NOW).expect("poll"), []);
+    // A record that is nobody's is found by whoever looks at all.
+    fs::write(project.inside("sessions/A.json"), "").expect("a writable project");
+    assert_eq!(feed.next(NOW).expect("poll"), [Change::Rescan]);
 }
 
 #[test]

@@ -39,7 +39,7 @@ const RETRY: &str = "retry: 1000\n\n";
     get, path = "/events", tag = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "The last event that the client has: what was missed is sent")),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 200, body = String, content_type = "text/event-stream", description = "The events, for as long as the client listens"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "Too many clients follow already"),
         Refusal
     )

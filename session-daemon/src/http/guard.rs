@@ -15,6 +15,9 @@ use super::problem::Problem;
 /// The name of a browser's cookie.
 pub(super) const COOKIE: &str = "monoco";
 
+/// From where a browser says that a request comes; `none` is its user.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -45,6 +48,7 @@ impl Hosts {
         let by_name = |allowed: &String| {
             let (allowed_name, allowed_port) = split_port(allowed);
             allowed_name.eq_ignore_ascii_case(name)
+                && port.is_none_or(|port| digits(port).is_some())
                 && (allowed_port.is_none() || allowed_port == port)
         };
         if self.names.iter().any(by_name) {
@@ -53,7 +57,7 @@ impl Hosts {
         let is_ours = |address: &SocketAddr| {
             // 80 is what HTTP means without a port.
             let port = match port {
-                Some(port) => port.parse() == Ok(address.port()),
+                Some(port) => digits(port) == Some(address.port()),
                 None => address.port() == 80,
             };
             port && is_name_of(name, address.ip())
@@ -91,6 +95,12 @@ fn is_usual_loopback(ip: IpAddr) -> bool {
     ip == IpAddr::from([127, 0, 0, 1]) || ip == IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])
 }
 
+/// A port in plain digits; Rust's own parser would take `+80` as well.
+fn digits(port: &str) -> Option<u16> {
+    let plain = !port.starts_with('0') && port.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| port.parse().ok()).flatten()
+}
+
 fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         // A colon inside brackets is not a port's.
@@ -117,13 +127,6 @@ fn is_for_us(app: &App, request: &Request) -> Result<(), Problem> {
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Problem::bad_request("expected one Host header"));
     };
-    let is_framed_twice = headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH);
-    if is_framed_twice {
-        return Err(Problem::bad_request(
-            "expected Content-Length or Transfer-Encoding, not both",
-        ));
-    }
     // Nothing but this user's own programs can reach a Unix socket.
     if peer(request) == Peer::Ourselves {
         return Ok(());
@@ -175,7 +178,17 @@ fn may_pass(app: &App, request: &Request) -> Result<(), Problem> {
     if !cookies(request.headers()).any(|cookie| app.access.is_cookie(cookie)) {
         return Err(Problem::unauthorized());
     }
-    // A browser adds its cookie to whatever it sends; a page of our own says so.
+    // A browser adds its cookie to whatever it sends. `SameSite` keeps it from other
+    // hosts' pages, but a page of another port is of the same site: what it embeds or
+    // opens has no Origin, and how long an answer takes would tell it something. Fetch
+    // metadata tell it apart (W3C, "Fetch Metadata Request Headers").
+    let mut sites = request.headers().get_all(SEC_FETCH_SITE).iter();
+    if !sites.all(|site| site == "same-origin" || site == "none") {
+        return Err(Problem::wrong_origin(
+            "pages of other sites and ports are not answered",
+        ));
+    }
+    // A page of our own that changes something says so.
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_safe && !request.headers().contains_key(header::ORIGIN) {
         return Err(Problem::wrong_origin(
@@ -246,6 +259,9 @@ mod tests {
             "::1:8642",
             "localhost:8642:8642",
             "localhost:08642x",
+            "localhost:08642",
+            "localhost:+8642",
+            "localhost:",
             "null",
             "127.0.0.1:8642@evil.example",
             "2130706433:8642",
@@ -265,7 +281,13 @@ mod tests {
         for host in ["box.lan", "BOX.LAN:9999", "proxy:443"] {
             check("127.0.0.1:8642", host, true);
         }
-        for host in ["proxy", "proxy:80", "my.box.lan", "box.lan.evil.example"] {
+        for host in [
+            "proxy",
+            "proxy:80",
+            "my.box.lan",
+            "box.lan.evil.example",
+            "box.lan:80@evil.example",
+        ] {
             check("127.0.0.1:8642", host, false);
         }
     }

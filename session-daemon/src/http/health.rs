@@ -23,7 +23,7 @@ pub(crate) struct Health {
 /// Who is here
 #[utoipa::path(
     get, path = "/health", tag = "daemon", security(()),
-    responses((status = 200, body = Health))
+    responses((status = 200, body = Health, description = "Who it is"))
 )]
 pub(super) async fn health() -> Response {
     let health = Health {

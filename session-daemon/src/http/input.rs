@@ -61,6 +61,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send the header `Content-Type: application/json`",
             ));
         }
+        // What is announced need not come first.
+        if announced(request.headers()).is_some_and(|len| len > MAX_BODY as u64) {
+            return Err(too_large());
+        }
         let body = Bytes::from_request(request, state);
         let body = match tokio::time::timeout(BODY_DEADLINE, body).await {
             Err(_) => {
@@ -70,6 +74,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             Ok(Err(rejection)) => return Err(body_problem(&rejection)),
             Ok(Ok(body)) => body,
         };
+        // serde would take an array for a structure, field by field.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::bad_request("in the body: expected an object"));
+        }
         let parsed = serde_json::from_slice(&body);
         parsed
             .map(Self)
@@ -79,14 +87,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 fn body_problem(rejection: &BytesRejection) -> Problem {
     match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Problem::too_large(format!("at most {MAX_BODY} bytes are read"))
-        }
-        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::too_large(format!("at most {MAX_BODY} bytes are read"))
-        }
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
+        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         other => Problem::bad_request(other.body_text()),
     }
+}
+
+fn too_large() -> Problem {
+    Problem::too_large(format!("at most {MAX_BODY} bytes are read"))
+}
+
+/// The length that the body is said to have.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    let len = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    len.parse().ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

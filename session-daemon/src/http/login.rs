@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,12 @@ use super::guard::COOKIE;
 use super::problem::Problem;
 use crate::access::COOKIE_LIFETIME;
 
-pub(super) async fn login(State(app): State<Arc<App>>, Path(link): Path<String>) -> Response {
+pub(super) async fn login(
+    State(app): State<Arc<App>>,
+    link: Result<Path<String>, PathRejection>,
+) -> Response {
+    // What is not even text is no link of ours.
+    let link = link.map_or_else(|_| String::new(), |Path(link)| link);
     let cookie = match app.access.redeem(&link) {
         Ok(Some(cookie)) => cookie,
         Ok(None) => {

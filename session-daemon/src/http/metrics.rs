@@ -14,7 +14,7 @@ use super::{App, MAX_FOLLOWERS};
 /// Figures for Prometheus
 #[utoipa::path(
     get, path = "/metrics", tag = "daemon",
-    responses((status = 200, body = String, content_type = "text/plain"), Refusal)
+    responses((status = 200, body = String, content_type = "text/plain", description = "The figures, as Prometheus reads them"), Refusal)
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";

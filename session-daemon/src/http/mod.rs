@@ -42,8 +42,9 @@ use crate::watch::Watcher;
 /// How many clients may follow events or logs at once.
 pub(crate) const MAX_FOLLOWERS: usize = 512;
 
-/// How many requests may wait for owners at once.
-pub(crate) const MAX_ACTS: usize = 128;
+/// How many changes may wait for owners at once. An owner listens to 256; the rest is
+/// for who is not a client of ours, above all to kill what others wait for.
+pub(crate) const MAX_CHANGES: usize = 128;
 
 /// All that requests are answered with.
 pub(crate) struct App {
@@ -55,7 +56,7 @@ pub(crate) struct App {
     pub(crate) growth: Growth,
     pub(crate) counters: Counters,
     pub(crate) followers: Arc<Semaphore>,
-    pub(crate) acts: Semaphore,
+    pub(crate) changes: Arc<Semaphore>,
     /// True once the daemon is ending.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -158,6 +159,10 @@ async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
             "default-src 'none'; frame-ancestors 'none'; sandbox",
         ),
         (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
         (
             header::HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",

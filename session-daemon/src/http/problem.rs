@@ -158,7 +158,7 @@ pub(crate) enum ChangeRefusal {
     /// A value is not allowed, or the program cannot be started.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Problem),
-    /// Too many requests wait for owners already.
+    /// Too many changes have not ended yet.
     #[response(status = 503, content_type = "application/problem+json")]
     TooMany(Problem),
     /// The session's owner does not answer.

@@ -39,7 +39,7 @@ struct Project {
 /// The projects that are served
 #[utoipa::path(
     get, path = "/projects", tag = "projects",
-    responses((status = 200, body = ProjectList), (status = 304, description = "The client has it"), Refusal)
+    responses((status = 200, body = ProjectList, description = "The projects"), (status = 304, description = "The client has it"), Refusal)
 )]
 pub(super) async fn projects(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let mut conditions = app.watcher.conditions();

@@ -10,7 +10,7 @@ use session_core::{
     ActError, ControlError, LookError, Observation, Session, SessionId, SessionManager, error_chain,
 };
 
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::problem::Problem;
 use super::super::{App, answer};
@@ -25,9 +25,10 @@ pub(super) async fn act(
     verb: impl FnOnce(&SessionManager, &SessionId) -> Result<Session, ActError> + Send + 'static,
 ) -> Result<Response, Problem> {
     let entry = find(app, &id, which.project.as_deref())?;
-    let _permit = permit(app)?;
     let project = Arc::clone(&entry.project);
+    let turn = turn(app)?;
     let (session, id) = blocking(&project, move |manager| {
+        let _turn = turn;
         let session = verb(manager, &id).map_err(|error| problem(&error))?;
         Ok((session, id))
     })
@@ -35,11 +36,11 @@ pub(super) async fn act(
     Ok(seen(app, &project, &id, &session, StatusCode::OK).await)
 }
 
-/// A place among those who wait for owners: the rest of the threads stay free for
-/// whoever only reads.
-pub(super) fn permit(app: &App) -> Result<SemaphorePermit<'_>, Problem> {
-    let permit = app.acts.try_acquire();
-    permit.map_err(|_| Problem::too_many("too many requests wait for owners already"))
+/// Lets one more change begin. It goes on until its owner has answered, also when its
+/// client is gone; whatever does it takes what is returned along.
+pub(super) fn turn(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = Arc::clone(&app.changes).try_acquire_owned();
+    turn.map_err(|_| Problem::too_many("too many changes have not ended yet"))
 }
 
 /// Calls `work` with the project's manager on a thread that may block.
@@ -48,11 +49,19 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&SessionManager) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let project = Arc::clone(project);
-    let done = tokio::task::spawn_blocking(move || {
+    waiting(move || {
         let manager = SessionManager::open(&*project)
             .map_err(|error| Problem::internal(error_chain(&error)))?;
         work(&manager)
-    });
+    })
+    .await
+}
+
+/// Calls `work` on a thread that may block.
+pub(super) async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work);
     done.await
         .unwrap_or_else(|_| Err(Problem::internal("it was given up")))
 }

@@ -37,9 +37,9 @@ fn sigkill() -> i32 {
 /// Kill a session, or send its agent a signal
 #[utoipa::path(
     post, path = "/sessions/{id}/kill", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), InProject),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), InProject),
     request_body = Kill,
-    responses((status = 200, body = Session), Refusal, SessionRefusal, ChangeRefusal)
+    responses((status = 200, body = Session, description = "The session as it is then"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn kill(
     State(app): State<Arc<App>>,

@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     /// Only sessions in this role.
     role: Option<String>,
     /// Only sessions with this status; may be given more than once.
-    #[param(style = Form, explode)]
+    #[param(style = Form, explode, inline)]
     status: Vec<WantedStatus>,
     /// Only sessions with this label (`key` or `key=value`); may be given more than once.
     #[param(style = Form, explode)]
@@ -81,7 +81,7 @@ impl WantedStatus {
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions",
     params(Wanted),
-    responses((status = 200, body = SessionList), (status = 304, description = "The client has it"), Refusal)
+    responses((status = 200, body = SessionList, description = "The page"), (status = 304, description = "The client has it"), Refusal)
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,

@@ -49,9 +49,9 @@ pub(super) struct Part {
 /// A part of it with `Range: bytes=…`, or with `offset` and `limit`.
 #[utoipa::path(
     get, path = "/sessions/{id}/log", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), Part),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Part),
     responses(
-        (status = 200, body = String, content_type = "text/plain"),
+        (status = 200, body = String, content_type = "text/plain", description = "The log, or the part that was asked for"),
         (status = 206, body = String, content_type = "text/plain", description = "The range that was asked for"),
         (status = 304, description = "The client has it"),
         (status = 416, body = Problem, content_type = "application/problem+json", description = "The range lies behind the end"),
@@ -203,7 +203,8 @@ async fn follow(
             "too many clients follow events or logs already",
         ));
     };
-    let offset = part.offset.unwrap_or(0);
+    // No file is longer, and beyond it nothing can be read (pread(2)).
+    let offset = part.offset.unwrap_or(0).min(i64::MAX as u64);
     let mut follower = Follower {
         news: app.index.journal().subscribe(),
         ending: app.ending.clone(),

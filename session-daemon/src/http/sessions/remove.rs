@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::super::App;
 use super::super::input::{Id, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal, SessionRefusal};
-use super::act::{blocking, permit, problem};
+use super::act::{blocking, problem, turn};
 use super::{BY, find};
 
 /// What to remove.
@@ -27,7 +27,7 @@ pub(super) struct Removal {
 /// Remove a session that has ended
 #[utoipa::path(
     delete, path = "/sessions/{id}", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), Removal),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Removal),
     responses((status = 204, description = "It is removed"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn remove(
@@ -36,9 +36,10 @@ pub(super) async fn remove(
     Query(removal): Query<Removal>,
 ) -> Result<StatusCode, Problem> {
     let entry = find(&app, &id, removal.project.as_deref())?;
-    let _permit = permit(&app)?;
     let project = Arc::clone(&entry.project);
+    let turn = turn(&app)?;
     let id = blocking(&project, move |manager| {
+        let _turn = turn;
         let removed = manager.discard(&id, removal.force, BY);
         removed.map(|_| id).map_err(|error| problem(&error))
     })

@@ -22,9 +22,9 @@ pub(super) struct Resume {}
 /// Let a suspended session go on
 #[utoipa::path(
     post, path = "/sessions/{id}/resume", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), InProject),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), InProject),
     request_body = Resume,
-    responses((status = 200, body = Session), Refusal, SessionRefusal, ChangeRefusal)
+    responses((status = 200, body = Session, description = "The session as it is then"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn resume(
     State(app): State<Arc<App>>,

@@ -15,8 +15,8 @@ use super::{InProject, find};
 /// One session: its record, and whether to believe it
 #[utoipa::path(
     get, path = "/sessions/{id}", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), InProject),
-    responses((status = 200, body = Element), (status = 304, description = "The client has it"), Refusal, SessionRefusal)
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), InProject),
+    responses((status = 200, body = Element, description = "The session"), (status = 304, description = "The client has it"), Refusal, SessionRefusal)
 )]
 pub(super) async fn show(
     State(app): State<Arc<App>>,

@@ -2,6 +2,7 @@
 //! was handed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,16 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use session_core::{SessionManager, error_chain};
 use utoipa::ToSchema;
 
 use super::super::App;
 use super::super::input::{Json, Query};
 use super::super::problem::{ChangeRefusal, Problem, Refusal};
 use super::super::schema::Session;
-use super::act::{blocking, permit, seen};
+use super::act::{seen, turn, waiting};
 use crate::launch::{LaunchError, Start as Order};
 
 /// A session to start.
@@ -41,10 +44,10 @@ pub(super) struct Start {
     /// A name; no two living sessions share one.
     #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once")]
     labels: BTreeMap<String, String>,
     /// Variables added to the agent's environment. They are not recorded.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once")]
     env: BTreeMap<String, String>,
     /// How long the agent may run, not counting suspensions.
     #[serde(default)]
@@ -56,6 +59,30 @@ pub(super) struct Start {
     /// Remove the record and the log once the session has ended.
     #[serde(default)]
     remove_at_end: bool,
+}
+
+/// A map of which no key comes twice: serde keeps the last without a word, and
+/// whoever checked the first would have checked another.
+fn once<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Once;
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of strings")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = pairs.next_entry::<String, String>()? {
+                if map.insert(key.clone(), value).is_some() {
+                    return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
+                }
+            }
+            Ok(map)
+        }
+    }
+    source.deserialize_map(Once)
 }
 
 /// No query is understood here.
@@ -70,7 +97,7 @@ pub(super) struct NoQuery {}
     post, path = "/sessions", tag = "sessions",
     request_body = Start,
     responses(
-        (status = 201, body = Session, headers(("Location" = String, description = "The session"))),
+        (status = 201, body = Session, description = "It is started", headers(("Location" = String, description = "The session"))),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "The project is not served"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "A living session has this name, or more than one project is served"),
         (status = 500, body = Problem, content_type = "application/problem+json", description = "The daemon could not do it"),
@@ -88,9 +115,14 @@ pub(super) async fn start(
     };
     let project = project(&app, start.project.as_deref())?;
     let order = start.order()?;
-    let _permit = permit(&app)?;
-    let session = blocking(&project, move |manager| {
-        launcher.launch(manager, order).map_err(problem)
+    let made = Arc::clone(&project);
+    let turn = turn(&app)?;
+    // As `monoco run` does, where nobody has begun yet.
+    let session = waiting(move || {
+        let _turn = turn;
+        let manager = SessionManager::create(&*made)
+            .map_err(|error| Problem::internal(error_chain(&error)))?;
+        launcher.launch(&manager, order).map_err(problem)
     })
     .await?;
     let mut answer = seen(&app, &project, &session.id, &session, StatusCode::CREATED).await;

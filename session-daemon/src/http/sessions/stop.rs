@@ -38,9 +38,9 @@ fn default_grace() -> f64 {
 /// Answers once it has ended. A session that has ended already stays as it is.
 #[utoipa::path(
     post, path = "/sessions/{id}/stop", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), InProject),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), InProject),
     request_body = Stop,
-    responses((status = 200, body = Session), Refusal, SessionRefusal, ChangeRefusal)
+    responses((status = 200, body = Session, description = "The session as it is then"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn stop(
     State(app): State<Arc<App>>,

@@ -22,9 +22,9 @@ pub(super) struct Suspend {}
 /// Freeze a session: the agent with all its descendants
 #[utoipa::path(
     post, path = "/sessions/{id}/suspend", tag = "sessions",
-    params(("id" = String, Path, description = "The session's id"), InProject),
+    params(("id" = String, Path, description = "The session's id", pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), InProject),
     request_body = Suspend,
-    responses((status = 200, body = Session), Refusal, SessionRefusal, ChangeRefusal)
+    responses((status = 200, body = Session, description = "The session as it is then"), Refusal, SessionRefusal, ChangeRefusal)
 )]
 pub(super) async fn suspend(
     State(app): State<Arc<App>>,
