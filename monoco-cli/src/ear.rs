@@ -76,6 +76,15 @@ impl Ear {
         }
     }
 
+    /// Whether this is where to listen for what becomes of `seen`.
+    pub(crate) fn fits(&self, seen: &Observation) -> bool {
+        match self {
+            Self::Owner(_) => seen.liveness == Liveness::Owned,
+            Self::Agent(_) => matches!(seen.liveness, Liveness::Orphan | Liveness::Unverified),
+            Self::Project(_) => seen.liveness == Liveness::Unclaimed,
+        }
+    }
+
     /// When to look again at the latest, whatever is heard; `None` where everything is.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {

@@ -58,7 +58,7 @@ impl Feed {
             base_watch: None,
             folders: [store.sessions_path(), store.runs_path()],
             watched: false,
-            local: sys::notifies_of_everything(&store.sessions_path()),
+            local: sys::notifies_of_everything(&store.base_path()),
             rescan_at: None,
         };
         feed.watch();

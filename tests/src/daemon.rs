@@ -413,8 +413,8 @@ impl Events {
                 Some(("event", value)) => value.clone_into(&mut kind),
                 Some(("data", value)) => data = serde_json::from_str(value).expect("JSON"),
                 // What follows is a comment, or how soon to come back.
+                _ if kind.is_empty() => assert!(took < deadline, "nothing within {took:?}"),
                 Some(_) => {}
-                None if kind.is_empty() => {}
                 None => {
                     assert!(took < deadline, "{kind} {data} came after {took:?}");
                     return Event { id, kind, data };

@@ -303,7 +303,7 @@ impl Open {
     fn listen(&mut self, path: &Arc<Path>, seen: &Observation, sources: &mut Sources) {
         let id = &seen.session.id;
         match self.ears.get(id) {
-            Some(ear) if ear.liveness == seen.liveness => return,
+            Some(ear) if ear.liveness == seen.liveness => return self.keep_looking(seen),
             Some(_) => self.stop_listening(id, sources),
             None => {}
         }
@@ -324,6 +324,7 @@ impl Open {
                         liveness,
                     },
                 );
+                self.keep_looking(seen);
             }
             Err(_) => self.look_again(id),
         }
@@ -339,6 +340,16 @@ impl Open {
     fn stop_listening_to(&mut self, key: &str, sources: &mut Sources) {
         if let Ok(id) = SessionId::parse(key) {
             self.stop_listening(&id, sources);
+        }
+    }
+
+    /// Whoever takes a session that nobody owns need not write anything.
+    fn keep_looking(&mut self, seen: &Observation) {
+        if matches!(seen.liveness, Liveness::Orphan | Liveness::Unverified) {
+            let pause = LONGEST_PAUSE;
+            let at = Instant::now() + pause;
+            let id = seen.session.id.clone();
+            self.restless.insert(id, Restless { at, pause });
         }
     }
 

@@ -156,7 +156,7 @@ fn start_agent(
     }
 }
 
-fn adopt(claim: Claim) -> Result<RuntimeSession<ProcessWorker>, Failure> {
+fn adopt(mut claim: Claim) -> Result<RuntimeSession<ProcessWorker>, Failure> {
     let gone = |why: &str| Failure::Other(format!("the agent cannot be adopted: {why}"));
     let process = claim
         .session()
@@ -166,6 +166,9 @@ fn adopt(claim: Claim) -> Result<RuntimeSession<ProcessWorker>, Failure> {
     let opened = ProcessHandle::open_verified(process, &host);
     match opened.map_err(|e| failed("cannot look at the agent", &e))? {
         Ok(handle) => {
+            // The record is as it was; written again it tells whoever watches the
+            // project. Where that fails, they find out by themselves.
+            let _ = claim.rewrite();
             let worker = ProcessWorker::adopting(claim.session(), handle);
             Ok(RuntimeSession::owner(claim, worker))
         }

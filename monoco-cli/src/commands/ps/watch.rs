@@ -220,9 +220,11 @@ impl Watched<'_> {
     /// what its owner writes.
     fn listen(&mut self, seen: &Observation) {
         let id = &seen.session.id;
-        if self.ears.contains_key(id) {
+        // An orphan that was adopted has an owner to listen to, no longer its agent.
+        if self.ears.get(id).is_some_and(|ear| ear.fits(seen)) {
             return;
         }
+        self.ears.remove(id);
         match Ear::at(self.manager, seen) {
             Ok(Some(ear @ (Ear::Owner(_) | Ear::Agent(_)))) => {
                 self.ears.insert(id.clone(), ear);
