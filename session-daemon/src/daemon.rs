@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
@@ -70,6 +71,8 @@ pub struct Daemon {
     access: Access,
     hosts: Hosts,
     launcher: Option<Arc<dyn Launcher>>,
+    runtime: Runtime,
+    signals: Signals,
 }
 
 impl Daemon {
@@ -95,6 +98,15 @@ impl Daemon {
             .set_nonblocking()
             .map_err(cannot("prepare the sockets"))?;
         let access = Access::open(config.token_file, config.create_token)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(cannot("start the runtime"))?;
+        // From here on a signal ends it in order.
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::take().map_err(cannot("listen to signals"))?
+        };
         let epoch = epoch().map_err(cannot("take random bytes"))?;
         let index = Arc::new(Index::new(epoch));
         let watcher = Watcher::start(config.projects, Arc::clone(&index))
@@ -107,6 +119,8 @@ impl Daemon {
             watcher,
             access,
             launcher: config.launcher,
+            runtime,
+            signals,
         })
     }
 
@@ -134,60 +148,67 @@ impl Daemon {
     /// SIGHUP reads the token, the registry and all projects again.
     ///
     /// # Errors
-    /// When there is no runtime to be had.
+    /// When the system takes a socket back.
     pub fn run(self) -> Result<(), ServeError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(cannot("start the runtime"))?;
-        let ended = runtime.block_on(self.serve());
-        // What still waits for an owner is not waited for.
-        runtime.shutdown_timeout(Duration::ZERO);
-        ended
-    }
-
-    async fn serve(self) -> Result<(), ServeError> {
-        let signals = cannot("listen to signals");
-        let mut signals = Signals::take().map_err(signals)?;
+        let Self {
+            listeners,
+            index,
+            watcher,
+            access,
+            hosts,
+            launcher,
+            runtime,
+            signals,
+            ..
+        } = self;
         let (end, ending) = watch::channel(false);
         let app = Arc::new(App {
-            index: self.index,
-            watcher: self.watcher,
-            access: self.access,
-            hosts: self.hosts,
-            launcher: self.launcher,
+            index,
+            watcher,
+            access,
+            hosts,
+            launcher,
             growth: Growth::default(),
             counters: Counters::default(),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
             changes: Arc::new(Semaphore::new(MAX_CHANGES)),
-            ending: ending.clone(),
-        });
-        let server = server::serve(
-            &self.listeners,
-            http::router(Arc::clone(&app)),
-            &app,
             ending,
-        )
-        .map_err(cannot("listen"))?;
-        tokio::spawn(feed_watchdog(Arc::clone(&app)));
-        tell_manager(&[NotifyState::Ready]);
-        while let Signal::Reread = signals.next().await {
-            if let Ok(now) = NotifyState::monotonic_usec_now() {
-                tell_manager(&[NotifyState::Reloading, now]);
-            }
-            reread(&app).await;
-            tell_manager(&[NotifyState::Ready]);
-        }
-        tracing::info!("ending");
-        tell_manager(&[NotifyState::Stopping]);
-        // Whoever listens takes it; nobody has to.
-        let _ = end.send(true);
-        tokio::select! {
-            () = server.ended() => {}
-            _ = signals.next() => tracing::info!("not waiting for clients"),
-        }
-        Ok(())
+        });
+        let ended = runtime.block_on(serve(&listeners, app, signals, end));
+        // What still waits for an owner is not waited for.
+        runtime.shutdown_timeout(Duration::ZERO);
+        ended
     }
+}
+
+/// Serves until a signal says to end.
+async fn serve(
+    listeners: &Listeners,
+    app: Arc<App>,
+    mut signals: Signals,
+    end: watch::Sender<bool>,
+) -> Result<(), ServeError> {
+    let router = http::router(Arc::clone(&app));
+    let server = server::serve(listeners, router, &app).map_err(cannot("listen"))?;
+    tokio::spawn(feed_watchdog(Arc::clone(&app)));
+    tell_manager(&[NotifyState::Ready]);
+    while let Signal::Reread = signals.next().await {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            tell_manager(&[NotifyState::Reloading, now]);
+        }
+        reread(&app).await;
+        tell_manager(&[NotifyState::Ready]);
+    }
+    tracing::info!("ending");
+    tell_manager(&[NotifyState::Stopping]);
+    // Whoever listens takes it; nobody has to.
+    let _ = end.send(true);
+    let hurry = async { while let Signal::Reread = signals.next().await {} };
+    tokio::select! {
+        () = server.ended() => {}
+        () = hurry => tracing::info!("not waiting for clients"),
+    }
+    Ok(())
 }
 
 /// A word that no other daemon has: what it numbers is not mistaken for another's.

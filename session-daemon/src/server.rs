@@ -62,20 +62,15 @@ struct Shared {
     _alive: mpsc::Sender<()>,
 }
 
-/// Serves `router` on all sockets until `ending` is true.
-pub(crate) fn serve(
-    listeners: &Listeners,
-    router: Router,
-    app: &Arc<App>,
-    ending: watch::Receiver<bool>,
-) -> io::Result<Server> {
+/// Serves `router` on all sockets until the app is ending.
+pub(crate) fn serve(listeners: &Listeners, router: Router, app: &Arc<App>) -> io::Result<Server> {
     let (sender, alive) = mpsc::channel(1);
     let shared = Shared {
         router,
         app: Arc::clone(app),
         connections: Arc::default(),
         numbers: Arc::default(),
-        ending,
+        ending: app.ending.clone(),
         _alive: sender,
     };
     for listener in &listeners.tcp {

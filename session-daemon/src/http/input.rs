@@ -78,11 +78,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Problem::bad_request("in the body: expected an object"));
         }
-        let parsed = serde_json::from_slice(&body);
-        parsed
+        parse(&body)
             .map(Self)
-            .map_err(|error| Problem::bad_request(format!("in the body: {error}")))
+            .map_err(|why| Problem::bad_request(format!("in the body: {why}")))
     }
+}
+
+/// Reads JSON; what is wrong is told with the field that it is in.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(value)
 }
 
 fn body_problem(rejection: &BytesRejection) -> Problem {

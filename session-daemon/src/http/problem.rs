@@ -44,6 +44,7 @@ kinds! {
     bad_request: BAD_REQUEST, "bad-request", "The request cannot be understood";
     wrong_host: FORBIDDEN, "wrong-host", "The request is not for this server";
     wrong_origin: FORBIDDEN, "wrong-origin", "The request comes from another site";
+    only_looking: FORBIDDEN, "only-looking", "A browser's cookie is for looking only";
     wrong_link: FORBIDDEN, "wrong-link", "The link is not valid any more";
     not_found: NOT_FOUND, "not-found", "There is no such thing";
     no_such_session: NOT_FOUND, "no-such-session", "There is no such session";

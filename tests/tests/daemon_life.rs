@@ -1,0 +1,243 @@
+//! The daemon's own life: what its death changes (nothing), where it is reached,
+//! which projects it serves, and what its signals do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use monoco_tests::{
+    Daemon, Project, Signal, agent, alive, context_switches, cpu_ticks, kill, note, sessions,
+    wait_until,
+};
+use serde_json::json;
+
+#[test]
+fn a_daemon_that_dies_and_comes_back_finds_everything_as_it_was() {
+    let project = Project::new();
+    let started: Vec<_> = (0..50)
+        .map(|_| project.start(&[], &["sleep", "600"]))
+        .collect();
+    let state = || -> Vec<_> {
+        let look = |id: &String| {
+            let record = fs::read(project.record_path(id)).expect("a record");
+            assert!(alive(project.agent(id)) && alive(project.supervisor(id)));
+            (project.agent(id), project.supervisor(id), record)
+        };
+        started.iter().map(look).collect()
+    };
+    let before = state();
+    for signal in [Signal::KILL, Signal::TERM] {
+        let daemon = Daemon::start(&project, &[]);
+        assert_eq!(sessions(&daemon.list("active=true")).len(), 50);
+        let ended = daemon.end(signal);
+        assert_eq!(ended.code, if signal == Signal::TERM { 0 } else { 137 });
+        assert_eq!(state(), before, "no session has noticed");
+    }
+    let daemon = Daemon::start(&project, &[]);
+    let mut found = daemon.ids("limit=100");
+    found.reverse();
+    assert_eq!(found, started);
+
+    // While nothing happens, nothing is done, by nobody.
+    let _follower = daemon.events(None);
+    let everybody = [daemon.pid(), before[0].1, before[49].1];
+    let figures = || everybody.map(|pid| (threads(pid), cpu_ticks(pid)));
+    wait_until("it is quiet", || {
+        let before = figures();
+        std::thread::sleep(Duration::from_millis(300));
+        figures() == before
+    });
+    let quiet = figures();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(figures(), quiet, "an idle daemon sleeps");
+    project
+        .run(
+            &[
+                &["kill"],
+                &*started.iter().map(String::as_str).collect::<Vec<_>>(),
+            ]
+            .concat(),
+        )
+        .ok();
+}
+
+/// The context switches of all threads of `pid`.
+fn threads(pid: i32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+    let tasks = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    tasks.map(context_switches).sum()
+}
+
+#[test]
+fn a_term_ends_it_in_time_whoever_still_follows() {
+    let project = Project::new();
+    let id = project.start(&[], &["sleep", "600"]);
+    let daemon = Daemon::start(&project, &[]);
+    let mut events = daemon.events(None);
+    assert_eq!(events.next_event(Duration::from_secs(5)).kind, "resync");
+    let log = daemon.open(
+        "GET",
+        &format!("/api/v1/sessions/{id}/log?follow=true"),
+        &[],
+        b"",
+    );
+    let start = Instant::now();
+    let ended = daemon.end(Signal::TERM).ok();
+    assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
+    events.finish();
+    assert_eq!(log.finish().body, b"");
+    project.run(&["kill", &id]).ok();
+}
+
+#[test]
+fn a_hangup_reads_the_token_again() {
+    let project = Project::new();
+    let daemon = Daemon::start(&project, &[]);
+    let with = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        daemon
+            .send(
+                "GET",
+                "/api/v1/projects",
+                &[("Authorization", &bearer)],
+                b"",
+            )
+            .status
+    };
+    let path = project.state_home().join("monoco/token");
+    let old = fs::read_to_string(&path).expect("a token");
+    assert_eq!((with(old.trim()), with("a-token-of-my-own")), (200, 401));
+    fs::write(&path, "a-token-of-my-own\n").expect("room");
+    kill(daemon.pid(), Signal::HUP);
+    wait_until("the new token is valid", || {
+        with("a-token-of-my-own") == 200
+    });
+    assert_eq!(with(old.trim()), 401);
+    // One that others may have read is not taken, and the old one stays.
+    fs::write(&path, "another-token-of-my-own").expect("room");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    kill(daemon.pid(), Signal::HUP);
+    wait_until("it says so", || daemon.log().contains("chmod 600"));
+    assert_eq!(
+        (with("a-token-of-my-own"), with("another-token-of-my-own")),
+        (200, 401)
+    );
+}
+
+#[test]
+fn who_is_there_already_is_told() {
+    let project = Project::new();
+    let daemon = Daemon::start(&project, &[]);
+    let place = format!("127.0.0.1:{}", daemon.port());
+    let ran = project.run(&["serve", "--listen", &place]);
+    assert_eq!(ran.code, 125);
+    let who = format!(
+        "monoco {} is there already (pid {})",
+        env!("CARGO_PKG_VERSION"),
+        daemon.pid()
+    );
+    ran.fails_with(&[&place, &who]);
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = stranger.local_addr().expect("it has one").to_string();
+    project
+        .run(&["serve", "--listen", &place])
+        .fails_with(&[&place, "another program"]);
+}
+
+#[test]
+fn a_unix_socket_is_for_this_user_alone() {
+    let project = Project::in_subdirectory(&"long/".repeat(40));
+    let path = project.path().join("monoco.sock");
+    assert!(path.as_os_str().len() > 200);
+    let text = path.to_str().expect("plain").to_owned();
+    let options = ["--no-tcp", "--unix", &text];
+    let daemon = Daemon::start(&project, &options);
+    let metadata = path.symlink_metadata().expect("a socket");
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let no_token = [("Authorization", "none")];
+    assert_eq!(
+        daemon
+            .send("GET", "/api/v1/projects", &no_token, b"")
+            .status,
+        200
+    );
+    project
+        .run(&[&["serve"], &options[..]].concat())
+        .fails_with(&[&text, "another daemon"]);
+    // A daemon that was killed leaves its socket behind, and its place free.
+    daemon.end(Signal::KILL);
+    assert!(path.exists());
+    let daemon = Daemon::start(&project, &options);
+    assert_eq!(daemon.get("/health").status, 200);
+    daemon.end(Signal::TERM).ok();
+    assert!(!path.exists(), "who ends in order tidies up");
+    fs::write(&path, "mine").expect("room");
+    project
+        .run(&[&["serve"], &options[..]].concat())
+        .fails_with(&[&text, "left alone"]);
+    assert_eq!(fs::read(&path).expect("it is there"), b"mine");
+}
+
+#[test]
+fn projects_come_and_go() {
+    let home = Project::new();
+    let root = home.path().join("root");
+    let dirs = ["a", "b"].map(|name| root.join(name));
+    for dir in &dirs {
+        fs::create_dir_all(dir).expect("room");
+    }
+    let at = |dir: &Path| dir.to_str().expect("plain").to_owned();
+    let [a, b] = [at(&dirs[0]), at(&dirs[1])];
+    let daemon = Daemon::start(&home, &["--all"]);
+    assert_eq!(daemon.condition(Some(&a)), "not served");
+    let run = |dir: &str| {
+        let ran = home
+            .run(&["--project", dir, "run", "-d", "--", agent(), "exit", "0"])
+            .ok();
+        ran.out().trim_end().to_owned()
+    };
+    let (first, second) = (run(&a), run(&b));
+    daemon.wait_for_status(&first, "completed");
+    daemon.wait_for_status(&second, "completed");
+    assert_eq!(daemon.ids(&format!("project={b}")), [second.as_str()]);
+
+    // The same id in both: somebody has to say which.
+    let copy = |from: &Path, to: &Path| {
+        let name = format!(".monoco/sessions/{first}.json");
+        fs::copy(from.join(&name), to.join(&name)).expect("room");
+    };
+    copy(&dirs[0], &dirs[1]);
+    let path = format!("/api/v1/sessions/{first}");
+    wait_until("there are two", || daemon.get(&path).status == 409);
+    daemon.get(&path).refuses(409, "?project=");
+    let one = daemon.get(&format!("{path}?project={b}")).is(200).json();
+    assert_eq!(one["project"], *b);
+    daemon
+        .post("/api/v1/sessions", &json!({"command": ["true"]}))
+        .refuses(409, "`project`");
+
+    // Moved away, with what is above it, and back; and removed for good.
+    let mut events = daemon.events(None);
+    assert_eq!(events.next_event(Duration::from_secs(5)).kind, "resync");
+    let aside = home.path().join("aside");
+    for (what, to) in [(&root, &aside), (&dirs[0], &aside)] {
+        fs::rename(what, to).expect("it is there");
+        events.until("removed", &first);
+        assert_eq!(daemon.condition(Some(&a)), "missing");
+        fs::rename(to, what).expect("it is there");
+        events.until("upserted", &first);
+        wait_until("it is watched", || daemon.condition(Some(&a)) == "watched");
+    }
+    fs::remove_dir_all(&dirs[1]).expect("it is there");
+    events.until("removed", &second);
+    wait_until("it is missing", || daemon.condition(Some(&b)) == "missing");
+    assert_eq!(daemon.get(&path).is(200).json()["project"], *a);
+    note(&format!(
+        "{} looks, {} scans",
+        daemon.metric("monoco_looks_total"),
+        daemon.metric("monoco_scans_total")
+    ));
+}
