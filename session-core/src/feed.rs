@@ -133,7 +133,7 @@ impl Feed {
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
         self.base_watch = inotify::add_watch(inotify, &self.base, replaced).ok();
-        let told = replaced | WatchFlags::CLOSE_WRITE;
+        let told = replaced | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
         let is_watched = |folder| match inotify::add_watch(inotify, folder, told) {
             // The watch on its parent tells when it comes.
             Ok(_) | Err(Errno::NOENT) => true,

@@ -17,8 +17,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::store::{
-    BASE, DIRECTORY_MODE, FILE_MODE, StoreError, for_each_name, make_own, open_own, open_own_file,
-    own_uid, unlink,
+    BASE, DIRECTORY_MODE, Damage, FILE_MODE, StoreError, for_each_name, make_own, open_own,
+    open_own_file, own_uid, unlink,
 };
 
 /// The longest path of a project, in bytes (`PATH_MAX`, `limits.h`).
@@ -96,7 +96,7 @@ impl Registry {
         };
         for number in 0..MAX_PROBES {
             let name = name(hash.wrapping_add(number));
-            match look(&folder, &name) {
+            match look(&folder, &name)? {
                 Slot::Project(known, file) if known == project => {
                     return match age(&file) {
                         Ok(age) if age > RENEW_AFTER => file.set_modified(SystemTime::now()),
@@ -196,21 +196,26 @@ fn parse(entry: &[u8]) -> Option<PathBuf> {
     is_path.then(|| OsStr::from_bytes(path).into())
 }
 
-fn look(folder: &OwnedFd, name: &str) -> Slot {
+/// What cannot be read for want of something else (descriptors, memory) is no junk.
+fn look(folder: &OwnedFd, name: &str) -> io::Result<Slot> {
     let file = match open_own_file(folder, name, own_uid()) {
         Ok(Some(fd)) => File::from(fd),
-        Ok(None) => return Slot::Free,
-        Err(_) => return Slot::Junk,
+        Ok(None) => return Ok(Slot::Free),
+        Err(Damage::Unreadable(error)) if error.kind() != io::ErrorKind::PermissionDenied => {
+            return Err(error);
+        }
+        Err(_) => return Ok(Slot::Junk),
     };
     // Enough to see that it is too long.
     let mut content = Vec::new();
     let read = (&file)
         .take(MAX_PATH_LEN as u64 + 2)
         .read_to_end(&mut content);
-    match read.ok().and_then(|_| parse(&content)) {
+    read?;
+    Ok(match parse(&content) {
         Some(project) => Slot::Project(project, file),
         None => Slot::Junk,
-    }
+    })
 }
 
 /// Every entry: its name, its project, and its age; no time where that is not told.
@@ -224,11 +229,16 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(String, PathBuf, Duration)>> {
                 .map(str::to_owned),
         );
     })?;
-    let entry = |name: String| match look(folder, &name) {
-        Slot::Project(project, file) => Some((name, project, age(&file).unwrap_or_default())),
-        Slot::Free | Slot::Junk => None,
-    };
-    Ok(names.into_iter().filter_map(entry).collect())
+    let mut entries = Vec::new();
+    for name in names {
+        match look(folder, &name)? {
+            Slot::Project(project, file) => {
+                entries.push((name, project, age(&file).unwrap_or_default()));
+            }
+            Slot::Free | Slot::Junk => {}
+        }
+    }
+    Ok(entries)
 }
 
 /// Makes the entry, then makes it visible.

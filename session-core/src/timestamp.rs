@@ -19,8 +19,12 @@ impl Timestamp {
     /// The system clock's time, cut to whole microseconds.
     #[must_use]
     pub fn now() -> Self {
-        let now = jiff::Timestamp::now();
-        Self(jiff::Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
+        Self::cut(jiff::Timestamp::now())
+    }
+
+    /// To the microsecond, so that what is written and read again is the same.
+    fn cut(timestamp: jiff::Timestamp) -> Self {
+        Self(jiff::Timestamp::from_microsecond(timestamp.as_microsecond()).unwrap_or(timestamp))
     }
 
     /// Reads RFC 3339, or local time without an offset.
@@ -31,14 +35,14 @@ impl Timestamp {
         let invalid = |_| InvalidTimestamp {
             text: text.chars().take(80).collect(),
         };
-        if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-            return Ok(Self(timestamp));
-        }
-        let local: DateTime = text.parse().map_err(invalid)?;
-        TimeZone::system()
-            .to_timestamp(local)
-            .map(Self)
-            .map_err(invalid)
+        let timestamp = match text.parse::<jiff::Timestamp>() {
+            Ok(timestamp) => timestamp,
+            Err(_) => {
+                let local: DateTime = text.parse().map_err(invalid)?;
+                TimeZone::system().to_timestamp(local).map_err(invalid)?
+            }
+        };
+        Ok(Self::cut(timestamp))
     }
 
     /// Seconds since 1970-01-01 UTC.

@@ -13,15 +13,18 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-/// How many connections there are at most.
-pub(crate) const MAX_CONNECTIONS: usize = 1024;
+/// How many connections there are at most, where enough files may be open.
+const MAX_CONNECTIONS: usize = 1024;
+/// Their share of the files that may be open: the rest is for the sessions.
+const SHARE: u64 = 4;
 /// How long a client may let us wait that reads nothing of what it asked for.
 const STALL: Duration = Duration::from_secs(20);
 
 /// All connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connections {
     all: Mutex<HashMap<u64, Arc<Connection>>>,
+    max: usize,
 }
 
 /// One of them.
@@ -40,10 +43,20 @@ pub(crate) struct Connection {
 pub(crate) struct Busy(Arc<Connection>);
 
 impl Connections {
+    /// As many as the limit of open files leaves room for.
+    pub(crate) fn new() -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let share = files.map_or(MAX_CONNECTIONS as u64, |files| files / SHARE);
+        Self {
+            all: Mutex::default(),
+            max: usize::try_from(share).map_or(MAX_CONNECTIONS, |share| share.min(MAX_CONNECTIONS)),
+        }
+    }
+
     /// Takes a new connection in; `None` when all others are in use.
     pub(crate) fn admit(&self, number: u64) -> Option<Admission> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let evicted = if all.len() >= MAX_CONNECTIONS {
+        let evicted = if all.len() >= self.max {
             Some(evict(&mut all)?)
         } else {
             None

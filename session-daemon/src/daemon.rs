@@ -102,15 +102,15 @@ impl Daemon {
             .enable_all()
             .build()
             .map_err(cannot("start the runtime"))?;
-        // From here on a signal ends it in order.
-        let signals = {
-            let _inside = runtime.enter();
-            Signals::take().map_err(cannot("listen to signals"))?
-        };
         let epoch = epoch().map_err(cannot("take random bytes"))?;
         let index = Arc::new(Index::new(epoch));
         let watcher = Watcher::start(config.projects, Arc::clone(&index))
             .map_err(cannot("watch the projects"))?;
+        // Until here a signal ends it as it ends any program; from here on in order.
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::take().map_err(cannot("listen to signals"))?
+        };
         Ok(Self {
             hosts: Hosts::new(listeners.addresses(), config.allowed_hosts),
             listeners,
@@ -196,17 +196,19 @@ async fn serve(
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_manager(&[NotifyState::Reloading, now]);
         }
-        reread(&app).await;
+        tokio::select! {
+            () = reread(&app) => {}
+            () = signals.end() => break,
+        }
         tell_manager(&[NotifyState::Ready]);
     }
     tracing::info!("ending");
     tell_manager(&[NotifyState::Stopping]);
     // Whoever listens takes it; nobody has to.
     let _ = end.send(true);
-    let hurry = async { while let Signal::Reread = signals.next().await {} };
     tokio::select! {
         () = server.ended() => {}
-        () = hurry => tracing::info!("not waiting for clients"),
+        () = signals.end() => tracing::info!("not waiting for clients"),
     }
     Ok(())
 }
@@ -264,6 +266,11 @@ impl Signals {
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits until it is to end.
+    async fn end(&mut self) {
+        while let Signal::Reread = self.next().await {}
     }
 
     async fn next(&mut self) -> Signal {

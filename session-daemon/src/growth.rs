@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// How often to look at a log that nothing tells of.
 const WITHOUT_NOTIFICATIONS: Duration = Duration::from_secs(1);
@@ -31,7 +31,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct Watched {
-    grown: Arc<Notify>,
+    /// How often the log has grown.
+    grown: watch::Sender<u64>,
     followers: usize,
 }
 
@@ -39,7 +40,7 @@ struct Watched {
 #[derive(Debug)]
 pub(crate) struct Growing {
     watch: Option<(Arc<Inner>, i32)>,
-    grown: Arc<Notify>,
+    grown: watch::Receiver<u64>,
 }
 
 impl Growth {
@@ -55,18 +56,24 @@ impl Growth {
         }
         Growing {
             watch: None,
-            grown: Arc::default(),
+            grown: watch::channel(0).1,
         }
     }
 }
 
 impl Growing {
-    /// Waits until the log has grown since the last call, or may have.
-    pub(crate) async fn grown(&self) {
-        if self.watch.is_some() {
-            self.grown.notified().await;
-        } else {
+    /// What was written until now is going to be read.
+    pub(crate) fn seen(&mut self) {
+        self.grown.borrow_and_update();
+    }
+
+    /// Waits until the log has grown since it was [`seen`](Self::seen), or may have.
+    pub(crate) async fn grown(&mut self) {
+        if self.watch.is_none() {
             tokio::time::sleep(WITHOUT_NOTIFICATIONS).await;
+        } else if self.grown.changed().await.is_err() {
+            // The log was removed: its session tells when it ends.
+            std::future::pending().await
         }
     }
 }
@@ -94,24 +101,24 @@ fn start() -> io::Result<Arc<Inner>> {
 
 impl Inner {
     /// Everybody who follows one log shares its watch, and each is told.
-    fn add(&self, log: &File) -> io::Result<(i32, Arc<Notify>)> {
+    fn add(&self, log: &File) -> io::Result<(i32, watch::Receiver<u64>)> {
         let path = format!("/proc/self/fd/{}", log.as_raw_fd());
         let mut watched = self.watched();
         let watch = inotify::add_watch(&self.inotify, path, WatchFlags::MODIFY)?;
         let entry = watched.entry(watch).or_insert_with(|| Watched {
-            grown: Arc::default(),
+            grown: watch::channel(0).0,
             followers: 0,
         });
         entry.followers += 1;
-        Ok((watch, Arc::clone(&entry.grown)))
+        Ok((watch, entry.grown.subscribe()))
     }
 
-    fn remove(&self, watch: i32, grown: &Arc<Notify>) {
+    fn remove(&self, watch: i32, grown: &watch::Receiver<u64>) {
         let mut watched = self.watched();
         let Some(entry) = watched.get_mut(&watch) else {
             return;
         };
-        if !Arc::ptr_eq(&entry.grown, grown) {
+        if !entry.grown.subscribe().same_channel(grown) {
             // The log was removed, and its number given to another.
             return;
         }
@@ -153,8 +160,6 @@ impl Inner {
 
 impl Watched {
     fn tell(&self) {
-        // Those that wait, and one that is only about to.
-        self.grown.notify_waiters();
-        self.grown.notify_one();
+        self.grown.send_modify(|times| *times += 1);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn serve(listeners: &Listeners, router: Router, app: &Arc<App>) -> io
     let shared = Shared {
         router,
         app: Arc::clone(app),
-        connections: Arc::default(),
+        connections: Arc::new(Connections::new()),
         numbers: Arc::default(),
         ending: app.ending.clone(),
         _alive: sender,

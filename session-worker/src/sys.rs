@@ -131,30 +131,45 @@ unsafe fn run_child(
     // SAFETY: plain system calls on descriptors and memory of this process.
     unsafe {
         // A bare clone: `fork` runs handlers that a child of threads may not run.
-        if plan.parent == Parent::Nobody
-            && libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) > 0
-        {
-            libc::_exit(0);
+        if plan.parent == Parent::Nobody {
+            match libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) {
+                0 => {}
+                // No child: no supervisor either.
+                -1 => give_up(plan.told, *libc::__errno_location()),
+                _ => libc::_exit(0),
+            }
         }
         libc::setsid();
         reset_signals();
-        if let Some(limit) = &plan.limit {
-            // A lower limit than we have is never refused (setrlimit(2)).
-            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
-        }
         // Before all other descriptors are closed; told once there is where to.
         let entered = enter(plan.cwd);
-        errno = match place_descriptors(plan) {
-            0 => entered,
-            errno => errno,
-        };
         let (gate, told) = (plan.n as RawFd, plan.n as RawFd + 1);
+        errno = match place_descriptors(plan) {
+            Ok(()) => entered,
+            Err((told, errno)) => give_up(told, errno),
+        };
+        if let Some(limit) = &plan.limit {
+            // Not before: descriptors have to be found room for. A lower limit than we
+            // have is never refused (setrlimit(2)).
+            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
+        }
         if errno == 0 && plan.gate >= 0 && !passes_gate(gate) {
             libc::_exit(0);
         }
         if errno == 0 {
             errno = execute(candidates, argv, env);
         }
+        give_up(told, errno)
+    }
+}
+
+/// Tells the parent why there will be no program.
+///
+/// # Safety
+/// Only in a freshly forked child; `told` is the pipe.
+unsafe fn give_up(told: RawFd, errno: i32) -> ! {
+    // SAFETY: writes a number from memory of this process.
+    unsafe {
         libc::write(told, (&raw const errno).cast(), size_of_val(&errno));
         libc::_exit(127)
     }
@@ -193,11 +208,12 @@ unsafe fn reset_signals() {
 }
 
 /// Puts the descriptors at 0, 1, 2, …, gate and exec error behind them, and
-/// closes all others: no lease, gate or socket of the parent outlives it here.
+/// closes all others: no lease, gate or socket of the parent outlives it here. Where
+/// that fails, returns where to tell it, and the errno.
 ///
 /// # Safety
 /// Only in a freshly forked child.
-unsafe fn place_descriptors(plan: &ChildPlan) -> i32 {
+unsafe fn place_descriptors(plan: &ChildPlan) -> Result<(), (RawFd, i32)> {
     let first_free = plan.n as RawFd + 2;
     // SAFETY: plain system calls on descriptors of this process.
     unsafe {
@@ -209,7 +225,7 @@ unsafe fn place_descriptors(plan: &ChildPlan) -> i32 {
             if *source >= 0 {
                 *slot = libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, first_free);
                 if *slot < 0 {
-                    return *libc::__errno_location();
+                    return Err((plan.told, *libc::__errno_location()));
                 }
             }
         }
@@ -219,13 +235,13 @@ unsafe fn place_descriptors(plan: &ChildPlan) -> i32 {
                 // No gate: what the parent had at its number is not for the child.
                 libc::close(target as RawFd);
             } else if libc::dup3(*source, target as RawFd, flags) < 0 {
-                return *libc::__errno_location();
+                return Err((away[plan.n + 1], *libc::__errno_location()));
             }
         }
         if libc::syscall(libc::SYS_close_range, first_free, libc::c_uint::MAX, 0) < 0 {
-            return *libc::__errno_location();
+            return Err((first_free - 1, *libc::__errno_location()));
         }
-        0
+        Ok(())
     }
 }
 

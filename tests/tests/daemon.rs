@@ -179,6 +179,15 @@ fn a_log_is_sent_whole_and_in_parts() {
             b"",
         )
         .refuses(400, "Range");
+    // A part that would not surely fit the rest is not sent (RFC 9110, 13.1.5).
+    let fits = [("Range", "bytes=5-"), ("If-Range", "\"other\"")];
+    assert_eq!(
+        daemon.send("GET", &path, &fits, b"").is(200).text(),
+        "0123456789"
+    );
+    // A place that the log has not reached is not its beginning.
+    let query = format!("{path}?follow=true&offset=1000");
+    assert_eq!(daemon.get(&query).is(200).text(), "");
     // Whatever bytes there are, and however many.
     let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     fs::write(project.log_path(&id), &bytes).expect("room");
@@ -441,4 +450,29 @@ fn what_sessions_have_is_what_the_document_says() {
         );
         check("Outcome", session.get("outcome").unwrap_or(&json!({})));
     }
+}
+
+#[test]
+fn sessions_of_one_moment_are_all_listed() {
+    let (project, daemon, id) = served("true");
+    let record = project.record(&id);
+    let names = ["x1", "x2", "x3"];
+    for (n, name) in names.iter().enumerate() {
+        let mut record = record.clone();
+        record["id"] = (*name).into();
+        record["created_at"] = format!("2030-01-01T00:00:00.00000{}+00:00", 1231 + n).into();
+        let path = project.record_path(name);
+        fs::write(path, record.to_string()).expect("room");
+        daemon.wait_for_status(name, "completed");
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = daemon.list(&format!("limit=1{cursor}"));
+        seen.extend(sessions(&page).iter().map(|session| session["id"].clone()));
+        let Some(next) = page["next_cursor"].as_str() else {
+            break;
+        };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, ["x1", "x2", "x3", &*id]);
 }

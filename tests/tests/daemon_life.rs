@@ -2,7 +2,7 @@
 //! which projects it serves, and what its signals do.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -164,6 +164,14 @@ fn a_unix_socket_is_for_this_user_alone() {
             .status,
         200
     );
+    // A program that carries the socket to a port brings no page along.
+    let rebound = daemon.send(
+        "GET",
+        "/api/v1/projects",
+        &[("Origin", "http://localhost")],
+        b"",
+    );
+    rebound.refuses(403, "pages");
     project
         .run(&[&["serve"], &options[..]].concat())
         .fails_with(&[&text, "another daemon"]);
@@ -240,4 +248,77 @@ fn projects_come_and_go() {
         daemon.metric("monoco_looks_total"),
         daemon.metric("monoco_scans_total")
     ));
+}
+
+/// A daemon that may open no more than `soft` files, and raise that to `hard`.
+fn limited(project: &Project, soft: u32, hard: u32) -> Daemon {
+    let script = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$@\"");
+    Daemon::start_behind(project, &["sh", "-ec", &script, "sh"], &[])
+}
+
+#[test]
+fn clients_leave_room_for_sessions() {
+    let project = Project::new();
+    let living: Vec<_> = (0..3)
+        .map(|_| project.start(&[], &["sleep", "600"]))
+        .collect();
+    // More are open than agents may have: they start all the same.
+    let daemon = limited(&project, 48, 1024);
+    let connect = |n: usize, daemon: &Daemon| -> Vec<_> {
+        let stream = |_| TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
+        (0..n).map(stream).collect()
+    };
+    let crowd = connect(70, &daemon);
+    wait_until("they are all there", || {
+        daemon.metric("monoco_http_connections") > 70
+    });
+    let start = json!({"command": ["sh", "-c", "ulimit -n"]});
+    let started = daemon.post("/api/v1/sessions", &start).is(201).json();
+    let id = started["id"].as_str().expect("an id");
+    daemon.wait_for_status(id, "completed");
+    assert_eq!(project.log(id), b"48\n");
+    drop((daemon, crowd));
+    // No crowd makes a session disappear.
+    let daemon = limited(&project, 64, 64);
+    let mut events = daemon.events(None);
+    assert_eq!(events.next_event(Duration::from_secs(5)).kind, "resync");
+    let crowd = connect(100, &daemon);
+    project.run(&["suspend", &living[0]]).ok();
+    assert_eq!(
+        events.until_status(&living[0], "suspended").kind,
+        "upserted"
+    );
+    kill(daemon.pid(), Signal::HUP);
+    wait_until("it has looked", || {
+        daemon.log().contains("read everything again")
+    });
+    let mut shown = daemon.ids("active=true");
+    shown.reverse();
+    assert_eq!(shown, living);
+    drop(crowd);
+}
+
+#[test]
+fn another_project_in_the_place_of_one_is_seen() {
+    let home = Project::new();
+    let [a, b] = ["a", "b"].map(|name| home.path().join(name));
+    let run = |dir: &Path| {
+        fs::create_dir_all(dir).expect("room");
+        let dir = dir.to_str().expect("plain");
+        let ran = home
+            .run(&["--project", dir, "run", "-d", "--", "true"])
+            .ok();
+        ran.out().trim_end().to_owned()
+    };
+    let (first, second) = (run(&a), run(&b));
+    let daemon = Daemon::start(&home, &["--project", a.to_str().expect("plain")]);
+    daemon.wait_for_status(&first, "completed");
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, exchange)
+        .expect("both are there");
+    daemon.wait_for_status(&second, "completed");
+    wait_until("the other is gone", || daemon.show(&first).status == 404);
+    // And what happens there now is told.
+    let third = run(&a);
+    daemon.wait_for_status(&third, "completed");
 }

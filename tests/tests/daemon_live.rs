@@ -434,3 +434,40 @@ fn a_filesystem_that_others_write_to_unseen_is_looked_through_again() {
         daemon.show(&id).json()["status"] != "completed"
     });
 }
+
+#[test]
+fn what_another_version_wrote_is_told_on_one_line() {
+    let project = Project::new();
+    let id = project.start(&[], &["true"]);
+    project.run(&["wait", &id]).ok();
+    let daemon = Daemon::start(&project, &[]);
+    let mut events = daemon.events(None);
+    assert_eq!(events.next_event(STALE).kind, "resync");
+    let later = json!({"a": [1, {"b": "line\nbreak"}], "c": {}});
+    project.forge(&id, |record| record["from_later"] = later.clone());
+    let text = fs::read_to_string(project.record_path(&id)).expect("a record");
+    fs::write(
+        project.record_path(&id),
+        text.replace("\"c\"", "\r\n\r\n\"c\""),
+    )
+    .expect("room");
+    let event = events.until_such(|event| event.data.get("from_later").is_some());
+    assert_eq!(event.data["from_later"], later);
+    assert_eq!(daemon.show(&id).json()["from_later"], later);
+}
+
+#[test]
+fn a_record_that_changes_hands_is_not_believed() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root gives files away");
+    }
+    let project = Project::new();
+    let id = project.start(&[], &["true"]);
+    project.run(&["wait", &id]).ok();
+    let daemon = Daemon::start(&project, &[]);
+    let own = rustix::process::geteuid().as_raw();
+    for (uid, status) in [(65534, "corrupt"), (own, "completed")] {
+        std::os::unix::fs::chown(project.record_path(&id), Some(uid), None).expect("we are root");
+        daemon.wait_for_status(&id, status);
+    }
+}

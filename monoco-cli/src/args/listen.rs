@@ -66,7 +66,10 @@ pub(super) fn host(text: &str) -> Result<String, String> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         (1..=63).contains(&label.len()) && label.bytes().all(inner)
     };
-    if bare.parse::<Ipv6Addr>().is_ok() || (text.len() <= 253 && text.split('.').all(label)) {
+    if let Ok(address) = bare.parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
+    }
+    if text.len() <= 253 && text.split('.').all(label) {
         Ok(bare.to_ascii_lowercase())
     } else {
         Err("expected a host name without scheme or port, such as agents.example.net".to_owned())
@@ -145,8 +148,8 @@ mod tests {
             ("Agents.example.NET", "agents.example.net"),
             ("box", "box"),
             ("10.0.0.1", "10.0.0.1"),
-            ("[fe80::1]", "fe80::1"),
-            ("fe80::1", "fe80::1"),
+            ("[fe80::1]", "[fe80::1]"),
+            ("fe80::1", "[fe80::1]"),
         ] {
             assert_eq!(host(text).as_deref(), Ok(name), "{text}");
         }

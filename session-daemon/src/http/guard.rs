@@ -65,6 +65,12 @@ impl Hosts {
         self.addresses.iter().any(is_ours)
     }
 
+    /// Whether `host` means this machine, at whatever port.
+    fn allows_here(&self, host: &str) -> bool {
+        let (name, _) = split_port(host);
+        is_name_of(name, IpAddr::from([127, 0, 0, 1])) || self.allows(host)
+    }
+
     /// Whether a page from `origin` is our own.
     fn allows_origin(&self, origin: &str) -> bool {
         let host = origin
@@ -127,11 +133,20 @@ fn is_for_us(app: &App, request: &Request) -> Result<(), Problem> {
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Problem::bad_request("expected one Host header"));
     };
-    // Nothing but this user's own programs can reach a Unix socket.
-    if peer(request) == Peer::Ourselves {
-        return Ok(());
-    }
     let host = host.to_str().unwrap_or_default();
+    // Nothing but this user's own programs can reach a Unix socket; but one of them
+    // may carry it to a port, where a browser's pages reach it.
+    if peer(request) == Peer::Ourselves {
+        let from_page =
+            headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        return match (app.hosts.allows_here(host), from_page) {
+            (true, false) => Ok(()),
+            (true, true) => Err(Problem::wrong_origin("pages are not answered here")),
+            (false, _) => Err(Problem::wrong_host(
+                "over a Unix socket this server is called localhost",
+            )),
+        };
+    }
     // A request with a whole URL is for the host in it (RFC 9112, 3.2.2).
     let in_url = request.uri().authority().map(ToString::to_string);
     if !app.hosts.allows(host) || in_url.is_some_and(|host| !app.hosts.allows(&host)) {

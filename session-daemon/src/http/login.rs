@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::App;
@@ -14,8 +14,13 @@ use crate::access::COOKIE_LIFETIME;
 
 pub(super) async fn login(
     State(app): State<Arc<App>>,
+    method: Method,
     link: Result<Path<String>, PathRejection>,
 ) -> Response {
+    if method == Method::HEAD {
+        // Whoever only looks does not use it up.
+        return Problem::method_not_allowed().into_response();
+    }
     // What is not even text is no link of ours.
     let link = link.map_or_else(|_| String::new(), |Path(link)| link);
     let cookie = match app.access.redeem(&link) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use session_core::{Damaged, Liveness, Observation, SessionId, Stamp, Timestamp};
+use session_core::{Damage, Damaged, Liveness, Observation, SessionId, Stamp, Timestamp};
 
 /// A session as it was last seen.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl Entry {
             labels: Box::default(),
             status: "corrupt",
             active: false,
-            is_final: stamp.is_some(),
+            // What could not be read for now may be whole.
+            is_final: stamp.is_some() && !matches!(damaged.damage, Damage::Unreadable(_)),
             stamp,
             json: with_project(project, damaged),
         })
@@ -143,6 +144,13 @@ fn with_project(project: &Path, element: &impl Serialize) -> Bytes {
     serde_json::to_writer(&mut json, element).expect("string keys and finite numbers only");
     // One object out of two: the core keeps the name `project` free for this.
     json[start] = b',';
+    // Fields that we do not know are as they were written: line breaks between their
+    // tokens, the only ones that JSON can have, would end an event in its middle.
+    for byte in &mut json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     // No more memory than it needs: there may be a hundred thousand of them.
     json.into_boxed_slice().into()
 }

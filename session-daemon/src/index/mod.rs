@@ -21,6 +21,8 @@ pub(crate) use entry::{Entry, Position};
 pub(crate) use journal::{Journal, Missed, Sequence};
 pub(crate) use query::{Cursor, Filter};
 
+/// From how many bytes on a page is full, whatever its limit: prompts can be long.
+const FULL_PAGE: usize = 16 << 20;
 /// How many listings are kept,
 const MAX_PAGES: usize = 32;
 /// and how many bytes of them.
@@ -278,11 +280,16 @@ impl Content {
             .range::<dyn Place, _>(range)
             .map(|Ordered(entry)| entry)
             .filter(|entry| asked.filter.matches(entry));
-        let mut page: Vec<_> = matching.take(asked.limit.saturating_add(1)).collect();
-        let has_more = page.len() > asked.limit;
-        page.truncate(asked.limit);
+        let (mut page, mut size, mut has_more) = (Vec::new(), 0, false);
+        for entry in matching {
+            if page.len() == asked.limit || size >= FULL_PAGE {
+                has_more = true;
+                break;
+            }
+            size += entry.json.len() + 1;
+            page.push(entry);
+        }
         let next = page.last().filter(|_| has_more);
-        let size: usize = page.iter().map(|entry| entry.json.len() + 1).sum();
         let mut body = BytesMut::with_capacity(size + 512);
         body.put_slice(b"{\"sessions\":[");
         for (i, entry) in page.iter().enumerate() {

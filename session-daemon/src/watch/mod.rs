@@ -6,7 +6,7 @@
 //! from the lease. Where notifications cannot be relied on, everything is looked
 //! through again every few seconds.
 //!
-//! It never writes, and never waits for an owner.
+//! It writes no record, and never waits for an owner.
 
 mod ear;
 mod place;
@@ -19,7 +19,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -32,7 +31,8 @@ use self::place::Places;
 use self::project::Project;
 use crate::index::Index;
 
-/// How often to look for projects where nothing tells that they appear.
+/// How often to look for projects that are missing: that a disk is mounted, nobody
+/// tells, nor what happens in a directory that may not be read.
 const SEARCH: Duration = Duration::from_secs(3);
 /// How many events are taken from the kernel at once.
 const BATCH: usize = 256;
@@ -100,7 +100,6 @@ pub(crate) struct Watcher {
     wake: Arc<OwnedFd>,
     conditions: Arc<Mutex<BTreeMap<Arc<Path>, Condition>>>,
     counters: Arc<Counters>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Watcher {
@@ -113,6 +112,7 @@ impl Watcher {
             projects: BTreeMap::new(),
             source: projects,
             places: Places::open(),
+            search_at: None,
             sources: Sources::new(&wake)?,
             wake: Arc::clone(&wake),
             commands,
@@ -127,7 +127,7 @@ impl Watcher {
             watch.sources.listen(PLACES, fd)?;
         }
         watch.reread();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("watcher".to_owned())
             .spawn(move || watch.run())?;
         Ok(Self {
@@ -135,7 +135,6 @@ impl Watcher {
             wake,
             conditions,
             counters,
-            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -180,12 +179,8 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
+        // It is not waited for: it may be in a filesystem that does not answer.
         self.send(Command::Stop);
-        let thread = self.thread.get_mut();
-        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
-            // It ends without a panic, or nobody is left to be told.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -221,6 +216,8 @@ struct Watch {
     projects: BTreeMap<Arc<Path>, Project>,
     source: Projects,
     places: Places,
+    /// When to look for projects that nothing tells of.
+    search_at: Option<Instant>,
     sources: Sources,
     wake: Arc<OwnedFd>,
     commands: mpsc::Receiver<Command>,
@@ -231,8 +228,12 @@ impl Watch {
     fn run(mut self) {
         loop {
             let deadlines = self.projects.values().filter_map(Project::deadline);
-            let search = self.places.is_deaf.then(|| Instant::now() + SEARCH);
-            let deadline = deadlines.chain(search).min();
+            self.search_at = match self.search_at {
+                _ if !self.is_searching() => None,
+                None => Some(Instant::now() + SEARCH),
+                planned => planned,
+            };
+            let deadline = deadlines.chain(self.search_at).min();
             for token in self.sources.wait(deadline) {
                 match token {
                     WAKE => {
@@ -241,11 +242,14 @@ impl Watch {
                         }
                     }
                     PLACES => {
-                        if self.places.forget_notifications() {
-                            self.scan();
+                        let noticed = self.places.notice();
+                        if noticed.gone {
+                            self.reopen();
                         }
-                        self.find_projects();
-                        self.eyes.has_moved.set(true);
+                        if noticed.gone || noticed.appeared {
+                            self.find_projects();
+                            self.eyes.has_moved.set(true);
+                        }
                     }
                     token => self.heard(token),
                 }
@@ -254,7 +258,7 @@ impl Watch {
             for project in self.projects.values_mut() {
                 project.tend(now, &self.eyes, &mut self.sources);
             }
-            if self.places.is_deaf {
+            if self.search_at.take_if(|at| *at <= now).is_some() {
                 self.find_projects();
             }
             if self.eyes.has_moved.take() {
@@ -319,6 +323,19 @@ impl Watch {
         self.watch_places();
     }
 
+    /// Whether something may appear without a word.
+    fn is_searching(&self) -> bool {
+        let is_deaf = self.places.as_fd().is_none();
+        is_deaf || self.projects.values().any(Project::is_missing)
+    }
+
+    /// Watches what is at the projects' paths now, and looks through it.
+    fn reopen(&mut self) {
+        for project in self.projects.values_mut() {
+            project.reopen(&self.eyes, &mut self.sources);
+        }
+    }
+
     /// Looks through the projects that are open.
     fn scan(&mut self) {
         for project in self.projects.values_mut() {
@@ -369,6 +386,7 @@ impl Watch {
     /// Tells whether there is a place at which nobody listened before.
     fn listen_at_places(&mut self) -> bool {
         let mut anew = false;
+        self.places.begin_round();
         if let Projects::Registered(registry) = &self.source {
             anew |= self.places.await_at(registry.path());
         }

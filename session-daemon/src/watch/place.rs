@@ -1,8 +1,10 @@
 //! Where projects are, and where those that are not there would appear.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -12,26 +14,30 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub(super) struct Places {
     inotify: Option<OwnedFd>,
-    /// Whether something can appear that is not told of.
-    pub(super) is_deaf: bool,
     watched: HashMap<PathBuf, Watched>,
+    /// Of the watches that each directory has.
+    paths: HashMap<i32, PathBuf>,
 }
 
 /// A directory that is watched.
 #[derive(Debug)]
 struct Watched {
     watch: i32,
-    /// Whether also for what appears in it, not only for its own end.
-    inside: bool,
-    /// Whether anybody asked for it in this round.
-    matters: bool,
+    /// What the kernel was asked for.
+    asked: WatchFlags,
+    /// What is asked for in this round; nothing when nobody does.
+    wanted: WatchFlags,
+    /// The names that matter in it; any, if there are none.
+    names: HashSet<OsString>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watching {
-    Already,
-    Anew,
-    Not,
+/// What was noticed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Noticed {
+    /// A directory went away, or may have.
+    pub(super) gone: bool,
+    /// Something that was waited for appeared, or may have.
+    pub(super) appeared: bool,
 }
 
 /// That the directory itself goes away.
@@ -48,11 +54,10 @@ const INSIDE: WatchFlags = ITSELF
 impl Places {
     pub(super) fn open() -> Self {
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
-        let inotify = inotify::init(flags).ok();
         Self {
-            is_deaf: inotify.is_none(),
-            inotify,
+            inotify: inotify::init(flags).ok(),
             watched: HashMap::new(),
+            paths: HashMap::new(),
         }
     }
 
@@ -61,89 +66,119 @@ impl Places {
     }
 
     /// Notices when `path` appears, or, where it is a directory, what appears in it,
-    /// from now on; tells whether that is only from now on.
+    /// from now on; tells whether that is only from now on. (A filesystem that is
+    /// mounted there, and directories that may not be read, tell nothing.)
     pub(super) fn await_at(&mut self, path: &Path) -> bool {
+        let mut name = None;
         // The nearest directory above that exists tells of the next one's coming.
-        let mut watched = path
-            .ancestors()
-            .map(|directory| self.watch(directory, true));
-        match watched.find(|watching| *watching != Watching::Not) {
-            Some(watching) => watching == Watching::Anew,
-            None => {
-                drop(watched);
-                self.is_deaf = true;
-                false
+        for directory in path.ancestors() {
+            if let Some(anew) = self.watch(directory, INSIDE, name) {
+                return anew;
             }
+            name = directory.file_name();
         }
+        false
     }
 
     /// Notices when `directory` is moved away, with what is above it.
     pub(super) fn hold(&mut self, directory: &Path) {
         for directory in directory.ancestors() {
             // Where that fails, its end is seen only from inside.
-            self.watch(directory, false);
+            self.watch(directory, ITSELF, None);
         }
     }
 
-    fn watch(&mut self, directory: &Path, inside: bool) -> Watching {
-        if let Some(watched) = self.watched.get_mut(directory)
-            && (watched.inside || !inside)
-        {
-            watched.matters = true;
-            return Watching::Already;
+    /// Watches `directory`; tells whether that is new, `None` when it cannot be done.
+    fn watch(
+        &mut self,
+        directory: &Path,
+        wanted: WatchFlags,
+        name: Option<&OsStr>,
+    ) -> Option<bool> {
+        let known = self.watched.get(directory);
+        let asked = known.map_or(WatchFlags::empty(), |watched| watched.asked);
+        let anew = !asked.contains(wanted);
+        if anew {
+            let inotify = self.inotify.as_ref()?;
+            let watch = inotify::add_watch(inotify, directory, wanted | asked).ok()?;
+            self.paths.insert(watch, directory.to_owned());
+            let watched = self.watched.entry(directory.to_owned());
+            let watched = watched.or_insert_with(|| Watched {
+                watch,
+                asked,
+                wanted: WatchFlags::empty(),
+                names: HashSet::new(),
+            });
+            watched.watch = watch;
+            watched.asked |= wanted;
         }
-        let Some(inotify) = &self.inotify else {
-            return Watching::Not;
-        };
-        let flags = if inside { INSIDE } else { ITSELF };
-        let Ok(watch) = inotify::add_watch(inotify, directory, flags) else {
-            return Watching::Not;
-        };
-        let watched = Watched {
-            watch,
-            inside,
-            matters: true,
-        };
-        self.watched.insert(directory.to_owned(), watched);
-        Watching::Anew
+        let watched = self.watched.get_mut(directory)?;
+        watched.wanted |= wanted;
+        watched.names.extend(name.map(OsStr::to_owned));
+        Some(anew)
     }
 
-    /// Lets go of what was not watched again since the last call.
+    /// Begins to ask anew: what is not asked for again until [`end_round`](Self::end_round)
+    /// is let go of.
+    pub(super) fn begin_round(&mut self) {
+        for watched in self.watched.values_mut() {
+            watched.wanted = WatchFlags::empty();
+            watched.names.clear();
+        }
+    }
+
     pub(super) fn end_round(&mut self) {
         let Some(inotify) = &self.inotify else { return };
-        self.watched.retain(|_, watched| {
-            let keep = std::mem::take(&mut watched.matters);
-            if !keep {
+        self.watched.retain(|path, watched| {
+            if watched.wanted.is_empty() {
                 // The directory may be gone, and its watch with it.
                 let _ = inotify::remove_watch(inotify, watched.watch);
+                self.paths.remove(&watched.watch);
+                return false;
             }
-            keep
+            if watched.wanted != watched.asked {
+                // Less is to be told of it from now on; more does no harm.
+                let _ = inotify::add_watch(inotify, path, watched.wanted);
+                watched.asked = watched.wanted;
+            }
+            true
         });
     }
 
-    /// Takes what was notified of; tells whether a directory went away.
-    pub(super) fn forget_notifications(&mut self) -> bool {
+    /// Takes what was notified of, and tells what of it matters.
+    pub(super) fn notice(&mut self) -> Noticed {
+        let mut noticed = Noticed::default();
         let Some(inotify) = &self.inotify else {
-            return false;
+            return noticed;
         };
         let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
-        let mut any_gone = false;
         loop {
-            match reader.next() {
-                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    any_gone = true;
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::INTR) => continue,
+                Err(_) => return noticed,
+            };
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                noticed = Noticed {
+                    gone: true,
+                    appeared: true,
+                };
+            } else if event.events().intersects(gone) {
+                // One that was moved is watched where it is now.
+                let _ = inotify::remove_watch(inotify, event.wd());
+                if let Some(path) = self.paths.remove(&event.wd()) {
+                    self.watched.remove(&path);
+                    noticed.gone = true;
                 }
-                Ok(event) if event.events().intersects(gone) => {
-                    any_gone = true;
-                    let watch = event.wd();
-                    // One that was moved is watched where it is now.
-                    let _ = inotify::remove_watch(inotify, watch);
-                    self.watched.retain(|_, watched| watched.watch != watch);
-                }
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return any_gone,
+            } else if let Some(name) = event.file_name() {
+                let watched = self.paths.get(&event.wd());
+                let watched = watched.and_then(|path| self.watched.get(path));
+                let name = OsStr::from_bytes(name.to_bytes());
+                let matters =
+                    |watched: &Watched| watched.names.is_empty() || watched.names.contains(name);
+                noticed.appeared |= watched.is_some_and(matters);
             }
         }
     }

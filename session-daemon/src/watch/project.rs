@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use session_core::{
-    Change, Damaged, Feed, Liveness, LookError, Observation, SessionId, SessionManager, StoreError,
-    error_chain,
+    Change, Damage, Damaged, Feed, Liveness, LookError, Observation, SessionId, SessionManager,
+    StoreError, error_chain,
 };
 
 use super::ear::{Ear, Found};
@@ -38,6 +38,8 @@ struct Open {
     feed: Feed,
     feed_token: Option<u64>,
     ears: HashMap<SessionId, Listening>,
+    /// When to look through everything again, because the last time failed.
+    rescan_at: Option<Instant>,
     /// Sessions that may change without a word, and when to look again.
     restless: BTreeMap<SessionId, Restless>,
 }
@@ -77,7 +79,10 @@ impl Project {
             return self.retry_at;
         };
         let restless = open.restless.values().map(|restless| restless.at);
-        restless.chain(open.feed.deadline()).min()
+        restless
+            .chain(open.feed.deadline())
+            .chain(open.rescan_at)
+            .min()
     }
 
     /// Opens the project if it is there now, and was not before.
@@ -98,6 +103,7 @@ impl Project {
                     feed,
                     feed_token: None,
                     ears: HashMap::new(),
+                    rescan_at: None,
                     restless: BTreeMap::new(),
                 });
                 tracing::info!(project = %self.path.display(), "serving");
@@ -129,6 +135,10 @@ impl Project {
     pub(super) fn tend(&mut self, now: Instant, eyes: &Eyes, sources: &mut Sources) {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.open(eyes, sources);
+        }
+        let Some(open) = &mut self.open else { return };
+        if open.rescan_at.take_if(|at| *at <= now).is_some() {
+            self.scan(eyes, sources);
         }
         let Some(open) = &self.open else { return };
         if open.feed.deadline().is_some_and(|at| at <= now) {
@@ -185,6 +195,9 @@ impl Project {
             }
             Err(LookError::Damaged { path, damage }) => {
                 open.stop_listening(id, sources);
+                if matches!(damage, Damage::Unreadable(_)) {
+                    open.look_again(id);
+                }
                 let damaged = Damaged {
                     id: Some(id.clone()),
                     path,
@@ -195,6 +208,8 @@ impl Project {
                     None => return,
                 }
             }
+            // What the system refuses for now (no descriptors left) says nothing of it.
+            Err(LookError::Store(StoreError::Io { .. })) => return open.look_again(id),
             Err(LookError::Store(error)) => return self.close(eyes, sources, Some(&error)),
             Err(_) => {
                 open.stop_listening(id, sources);
@@ -221,8 +236,24 @@ impl Project {
                 let ms = start.elapsed().as_millis();
                 tracing::debug!(project = %self.path.display(), %ms, "looked through");
             }
+            Err(error @ StoreError::Io { .. }) => {
+                open.rescan_at = Some(Instant::now() + LONGEST_PAUSE);
+                let condition = Condition::Unusable(error_chain(&error));
+                eyes.set_condition(&self.path, Some(condition));
+            }
             Err(error) => self.close(eyes, sources, Some(&error)),
         }
+    }
+
+    /// Watches what is at the project's path now, and looks through it: something
+    /// else may have been put there.
+    pub(super) fn reopen(&mut self, eyes: &Eyes, sources: &mut Sources) {
+        let Some(open) = &mut self.open else { return };
+        if let Ok(feed) = open.manager.feed() {
+            open.stop_listening_to_feed(sources);
+            open.feed = feed;
+        }
+        self.scan(eyes, sources);
     }
 }
 
@@ -276,6 +307,9 @@ impl Open {
             if let Some(entry) = Entry::of_damage(path, damaged, stamp) {
                 gone.remove(&entry.key);
                 self.stop_listening_to(&entry.key, sources);
+                if let (Some(id), Damage::Unreadable(_)) = (&damaged.id, &damaged.damage) {
+                    self.look_again(id);
+                }
                 updates.push(Update::Seen(entry));
             }
         }
@@ -295,6 +329,14 @@ impl Open {
                 Ok(token) => self.feed_token = Some(token),
                 Err(error) => tracing::warn!(%error, "cannot wait for changes"),
             }
+        }
+    }
+
+    fn stop_listening_to_feed(&mut self, sources: &mut Sources) {
+        match (self.feed_token.take(), self.feed.as_fd()) {
+            (Some(token), Some(fd)) => sources.remove(token, fd),
+            (Some(token), None) => drop(sources.known.remove(&token)),
+            (None, _) => {}
         }
     }
 
@@ -366,10 +408,6 @@ impl Open {
         for (_, listening) in self.ears.drain() {
             sources.remove(listening.token, listening.ear.fd());
         }
-        match (self.feed_token, self.feed.as_fd()) {
-            (Some(token), Some(fd)) => sources.remove(token, fd),
-            (Some(token), None) => drop(sources.known.remove(&token)),
-            (None, _) => {}
-        }
+        self.stop_listening_to_feed(sources);
     }
 }

@@ -67,7 +67,9 @@ pub(super) async fn log(
 ) -> Result<Response, Problem> {
     let entry = find(&app, &id, part.project.as_deref())?;
     let project = Arc::clone(&entry.project);
+    // Nobody can have a part of it that surely fits: its tags are weak (RFC 9110, 13.1.5).
     let range = headers.get(header::RANGE);
+    let range = range.filter(|_| !headers.contains_key(header::IF_RANGE));
     let picked = part.offset.is_some() || part.limit.is_some();
     if range.is_some() && (picked || part.follow) {
         return Err(Problem::bad_request(
@@ -214,6 +216,7 @@ async fn follow(
         log: None,
         end: offset.saturating_add(part.limit.unwrap_or(u64::MAX)),
         offset,
+        was_reached: false,
         is_last: false,
         _permit: permit,
     };
@@ -239,6 +242,8 @@ struct Follower {
     /// `None` until there is one.
     log: Option<(Reader, Growing)>,
     offset: u64,
+    /// Whether the log ever was as long as that.
+    was_reached: bool,
     end: u64,
     news: watch::Receiver<u64>,
     ending: watch::Receiver<bool>,
@@ -264,7 +269,7 @@ impl Follower {
                 continue;
             }
             let grown = async {
-                match &self.log {
+                match &mut self.log {
                     Some((_, growing)) => growing.grown().await,
                     None => std::future::pending().await,
                 }
@@ -293,11 +298,14 @@ impl Follower {
             let opened = self.open().await;
             opened.map_err(|_| io::Error::other("cannot open the log"))?;
         }
-        let Some((reader, _)) = &mut self.log else {
+        let Some((reader, growing)) = &mut self.log else {
             return Ok(Bytes::new());
         };
+        growing.seen();
         let chunk = reader.next(self.end).await?;
-        if chunk.is_empty() && reader.log.metadata()?.len() < reader.offset {
+        let len = reader.log.metadata()?.len();
+        self.was_reached |= len >= reader.offset;
+        if chunk.is_empty() && len < reader.offset && self.was_reached {
             // Somebody emptied the log: what is there now is all new.
             reader.offset = 0;
             return reader.next(self.end).await;
