@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
@@ -100,6 +101,8 @@ impl Daemon {
     pub fn spawn(project: &Project, mut command: Command) -> Self {
         let log = project.state_home().join("daemon.log");
         command.stderr(File::create(&log).expect("a writable directory"));
+        // A group of its own, that can be killed as a whole.
+        command.process_group(0);
         let mut child = command.spawn().expect("it can be executed");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();

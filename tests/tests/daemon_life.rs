@@ -35,6 +35,12 @@ fn a_daemon_that_dies_and_comes_back_finds_everything_as_it_was() {
         assert_eq!(ended.code, if signal == Signal::TERM { 0 } else { 137 });
         assert_eq!(state(), before, "no session has noticed");
     }
+    // As who stops a service kills all that belongs to it.
+    let daemon = Daemon::start(&project, &[]);
+    let group = rustix::process::Pid::from_raw(daemon.pid()).expect("a pid");
+    rustix::process::kill_process_group(group, Signal::KILL).expect("it is ours");
+    assert_eq!(daemon.end(Signal::KILL).code, 137);
+    assert_eq!(state(), before, "no session has noticed");
     let daemon = Daemon::start(&project, &[]);
     let mut found = daemon.ids("limit=100");
     found.reverse();

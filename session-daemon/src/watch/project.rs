@@ -225,14 +225,15 @@ impl Project {
         let Some(open) = &mut self.open else { return };
         count(&eyes.counters.scans);
         let start = Instant::now();
+        open.listen_to_feed(&self.path, sources);
+        // Before anybody is told what was found.
+        let condition = match open.feed.deadline() {
+            None => Condition::Watched,
+            Some(_) => Condition::Rescanned,
+        };
+        eyes.set_condition(&self.path, Some(condition));
         match open.scan(&self.path, eyes, sources) {
             Ok(()) => {
-                open.listen_to_feed(&self.path, sources);
-                let condition = match open.feed.deadline() {
-                    None => Condition::Watched,
-                    Some(_) => Condition::Rescanned,
-                };
-                eyes.set_condition(&self.path, Some(condition));
                 let ms = start.elapsed().as_millis();
                 tracing::debug!(project = %self.path.display(), %ms, "looked through");
             }
