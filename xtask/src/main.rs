@@ -7,6 +7,7 @@
 )]
 
 mod checks;
+mod faults;
 mod man;
 
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ usage: cargo xtask COMMAND
   lint        formatting, clippy, documentation, the direction of dependencies,
               and whether the crates could be published
   test        all tests of the workspace
+  faults [--minutes N] [--seed S] [--only kill|syscalls] [--trial T]
+              random kills, and system calls made to fail, beside a model of what
+              may be true afterwards (1 minute)
   man [DIR]   write the man pages into DIR (target/man)
 ";
 
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         ["ci"] => checks::lint().and_then(|()| checks::test()),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
+        ["faults", arguments @ ..] => faults::run(arguments),
         ["man"] => man::write("target/man"),
         ["man", directory] => man::write(directory),
         [] | ["help" | "--help" | "-h"] => {
