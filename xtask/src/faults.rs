@@ -24,9 +24,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let program = target.join("release/faults");
     match Command::new(&program).args(arguments).status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(
+        Ok(status) if status.code() == Some(1) => Err(
             "the promise was broken; `--seed S --only CAMPAIGN --trial T` repeats it".to_owned(),
         ),
+        Ok(status) => Err(format!("the campaigns did not run: {status}")),
         Err(error) => Err(format!("cannot run {}: {error}", program.display())),
     }
 }

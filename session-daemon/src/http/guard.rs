@@ -65,10 +65,13 @@ impl Hosts {
         self.addresses.iter().any(is_ours)
     }
 
-    /// Whether `host` means this machine, at whatever port.
+    /// Whether `host` can mean this machine, at whatever port, for a program that
+    /// has no better name for a Unix socket. The name of a page that was made to point
+    /// here has a dot.
     fn allows_here(&self, host: &str) -> bool {
         let (name, _) = split_port(host);
-        is_name_of(name, IpAddr::from([127, 0, 0, 1])) || self.allows(host)
+        let is_local = is_name_of(name, IpAddr::from([127, 0, 0, 1]));
+        is_local || !name.is_empty() && !name.contains('.') || self.allows(host)
     }
 
     /// Whether a page from `origin` is our own.
