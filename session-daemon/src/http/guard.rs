@@ -311,6 +311,31 @@ mod tests {
     }
 
     #[test]
+    fn over_a_unix_socket_a_page_has_a_name_with_a_dot() {
+        let hosts = Hosts::new(Vec::new(), vec!["box.lan".into()]);
+        for host in [
+            "localhost",
+            "localhost:1",
+            "x",
+            "127.0.0.1:80",
+            "[::1]",
+            "box.lan",
+        ] {
+            assert!(hosts.allows_here(host), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "evil.example",
+            "evil.example:8642",
+            "10.0.0.1",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!hosts.allows_here(host), "{host}");
+        }
+    }
+
+    #[test]
     fn an_origin_is_a_page_of_our_own() {
         let address = "127.0.0.1:8642".parse().expect("an address");
         let hosts = Hosts::new(vec![address], Vec::new());
