@@ -347,7 +347,6 @@ impl Answer {
     ///
     /// # Panics
     /// When it is another.
-    #[must_use]
     #[track_caller]
     pub fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());

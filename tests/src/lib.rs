@@ -15,7 +15,7 @@ mod systemd;
 mod terminal;
 mod wait;
 
-pub use daemon::{Daemon, Event, Events, Streamed, sessions};
+pub use daemon::{Answer as ApiAnswer, Daemon, Event, Events, Streamed, sessions};
 pub use process::{
     Signal, alive, children, context_switches, cpu_ticks, executes, is_stopped, kill, memory_kb,
     session_of,

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use session_core::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -104,14 +104,14 @@ pub(super) async fn log(
         }
     };
     let reader = Reader { log, offset: start };
-    let body =
-        Body::from_stream(stream::unfold(
-            (reader, end),
-            async |(mut reader, end)| match reader.next(end).await {
-                Ok(chunk) if chunk.is_empty() => None,
-                chunk => Some((chunk, (reader, end))),
-            },
-        ));
+    let chunks = stream::unfold((reader, end), async |(mut reader, end)| {
+        match reader.next(end).await {
+            Ok(chunk) if chunk.is_empty() => None,
+            chunk => Some((chunk, (reader, end))),
+        }
+    });
+    // Fused: whoever compresses it asks again after its end.
+    let body = Body::from_stream(chunks.fuse());
     let mut answer = text(status, Some(end - start), body);
     let headers = answer.headers_mut();
     headers.extend([answer::etag(&tag)]);
@@ -222,11 +222,11 @@ async fn follow(
     };
     // What cannot be read is told in an answer, not in the middle of one.
     follower.open().await?;
-    let body = stream::unfold(follower, async |mut follower| match follower.next().await {
+    let chunks = stream::unfold(follower, async |mut follower| match follower.next().await {
         Ok(chunk) if chunk.is_empty() => None,
         chunk => Some((chunk, follower)),
     });
-    let mut answer = text(StatusCode::OK, None, Body::from_stream(body));
+    let mut answer = text(StatusCode::OK, None, Body::from_stream(chunks.fuse()));
     let no_store = HeaderValue::from_static("no-store");
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, no_store);
