@@ -19,7 +19,7 @@ use clap::{
 };
 use session_core::Status;
 
-pub(crate) use label::{Label, LabelFilter};
+pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};

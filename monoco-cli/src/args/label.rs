@@ -56,7 +56,8 @@ impl FromStr for LabelFilter {
     }
 }
 
-fn checked_key(key: &str) -> Result<String, String> {
+/// What a label may be called.
+pub(crate) fn checked_key(key: &str) -> Result<String, String> {
     let inner = |b: &u8| b.is_ascii_alphanumeric() || b"._/-".contains(b);
     let bytes = key.as_bytes();
     let valid = bytes.len() <= MAX_KEY_LEN

@@ -188,9 +188,7 @@ impl Launcher for Supervisors {
 /// What is to be started, if it is something that `run` would start.
 fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
     for key in start.labels.keys() {
-        format!("{key}=")
-            .parse::<crate::args::Label>()
-            .map_err(|why| format!("labels: {why}"))?;
+        crate::args::label_key(key).map_err(|why| format!("labels: {why}"))?;
     }
     if let Some(name) = start.env.keys().find(|name| !is_variable(name)) {
         return Err(format!(
