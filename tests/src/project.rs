@@ -27,10 +27,13 @@ pub struct Project {
     state_home: TempDir,
 }
 
-/// The path of the program under test.
+/// The path of the program under test: what `MONOCO_UNDER_TEST` names, else what was
+/// built with the tests.
 #[must_use]
 pub fn monoco() -> &'static str {
-    static PATH: LazyLock<String> = LazyLock::new(|| binary("monoco-under-test"));
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        std::env::var("MONOCO_UNDER_TEST").unwrap_or_else(|_| binary("monoco-under-test"))
+    });
     &PATH
 }
 

@@ -19,9 +19,9 @@ usage: cargo xtask COMMAND
   lint        formatting, clippy, documentation, the direction of dependencies,
               and whether the crates could be published
   test        all tests of the workspace
-  faults [--minutes N] [--seed S] [--only kill|syscalls] [--trial T]
-              random kills, and system calls made to fail, beside a model of what
-              may be true afterwards (1 minute)
+  faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
+              the campaigns that try to break the promise, in full or for N minutes;
+              --trial repeats what failed (docs/reliability.md)
   man [DIR]   write the man pages into DIR (target/man)
 ";
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use monoco_tests::{Project, Signal, agent, children, finish, kill};
 use session_core::SessionId;
 
-use crate::Campaign;
+use crate::campaign::Campaign;
 use crate::chance::Chance;
 use crate::model::{Deeds, Verb};
 use crate::promise::{check_agents, check_deserted, check_records, end, known, manager, newest};
@@ -42,17 +42,16 @@ const PLANS: [&[Victim]; 9] = [
 
 pub(crate) fn run(campaign: &mut Campaign) {
     let mut project = Project::new();
-    while let Some(trial) = campaign.next_trial() {
-        if trial.is_multiple_of(SHARED) {
+    let mut is_sound = true;
+    campaign.each_trial(|campaign, trial, chance| {
+        if trial.is_multiple_of(SHARED) || !is_sound {
             project = Project::new();
         }
-        let mut chance = Chance::of(campaign.seed, "kill", trial);
-        let attempted = campaign.attempt(|campaign| attempt(&project, &mut chance, campaign));
-        if let Err(broken) = attempted {
-            campaign.fail(trial, broken);
-            project = Project::new();
-        }
-    }
+        is_sound = false;
+        attempt(&project, chance, campaign)?;
+        is_sound = true;
+        Ok(())
+    });
 }
 
 fn verb(chance: &mut Chance) -> Verb {

@@ -2,6 +2,7 @@
 //! with a model that knows what was done. Run as `cargo xtask faults`.
 #![expect(clippy::print_stdout, reason = "a command for people")]
 
+mod campaign;
 mod chance;
 mod kill;
 mod model;
@@ -11,96 +12,61 @@ mod syscalls;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: faults [--minutes N] [--seed S] [--only CAMPAIGN] [--trial T]";
+use campaign::{Campaign, Plan};
 
-/// What a campaign is given, and what it has found.
-pub(crate) struct Campaign {
-    pub(crate) seed: u64,
-    /// The one trial to repeat.
-    only_trial: Option<u64>,
-    until: Instant,
-    pub(crate) trials: u64,
-    pub(crate) failures: Vec<String>,
-    /// What happened how often.
-    counts: std::collections::BTreeMap<&'static str, u64>,
-}
+const USAGE: &str = "\
+usage: faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
 
-impl Campaign {
-    /// The number of the next trial, while there is time.
-    pub(crate) fn next_trial(&mut self) -> Option<u64> {
-        if let Some(trial) = self.only_trial {
-            return (std::mem::replace(&mut self.trials, 1) == 0).then_some(trial);
-        }
-        if Instant::now() >= self.until {
-            return None;
-        }
-        self.trials += 1;
-        Some(self.trials - 1)
-    }
+Without --minutes each campaign is run in full. NAME is that of a campaign, or what
+stands before the `/` in those of several. The same seed throws the same dice.";
 
-    /// Calls `attempt`, also where a check of the harness gives up in it.
-    pub(crate) fn attempt<T>(
-        &mut self,
-        attempt: impl FnOnce(&mut Self) -> Result<T, String>,
-    ) -> Result<T, String> {
-        let attempt = std::panic::AssertUnwindSafe(|| attempt(self));
-        std::panic::catch_unwind(attempt).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text.unwrap_or_else(|| "the harness gave up".to_owned()))
-        })
-    }
-
-    /// Notes that something happened.
-    pub(crate) fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
-    }
-
-    /// Notes that the promise was broken in `trial`.
-    pub(crate) fn fail(&mut self, trial: u64, what: String) {
-        println!("FAILED: trial {trial}: {what}");
-        self.failures.push(what);
-    }
-}
-
-/// A campaign by its name.
-type Run = fn(&mut Campaign);
-
-const CAMPAIGNS: [(&str, Run); 2] = [("kill", kill::run), ("syscalls", syscalls::run)];
+const PLANS: &[Plan] = &[
+    Plan {
+        name: "kill",
+        trials: 10_000,
+        weight: 6,
+        run: kill::run,
+    },
+    Plan {
+        name: "syscalls",
+        trials: u64::MAX,
+        weight: 6,
+        run: syscalls::run,
+    },
+];
 
 fn main() -> ExitCode {
     let Some(options) = Options::read() else {
         println!("{USAGE}");
         return ExitCode::from(2);
     };
-    let chosen: Vec<_> = CAMPAIGNS
-        .iter()
-        .filter(|(name, _)| options.only.as_deref().is_none_or(|only| only == *name))
-        .collect();
-    let share = options.time / u32::try_from(chosen.len().max(1)).expect("few");
-    println!("seed {}", options.seed);
-    let (mut trials, mut failures) = (0, 0);
-    for (name, run) in chosen {
-        let mut campaign = Campaign {
-            seed: options.seed,
-            only_trial: options.trial,
-            until: Instant::now() + share,
-            trials: 0,
-            failures: Vec::new(),
-            counts: std::collections::BTreeMap::new(),
-        };
-        run(&mut campaign);
-        let counts: Vec<_> = campaign
-            .counts
-            .iter()
-            .map(|(what, n)| format!("{n} {what}"))
-            .collect();
-        let (n, failed) = (campaign.trials, campaign.failures.len());
-        println!("{name}: {n} trials, {failed} failed; {}", counts.join(", "));
-        trials += n;
-        failures += failed;
+    let chosen: Vec<_> = PLANS.iter().filter(|plan| options.chose(plan)).collect();
+    if options.list || chosen.is_empty() {
+        for plan in PLANS {
+            println!("{}", plan.name);
+        }
+        return ExitCode::from(if options.list { 0 } else { 2 });
     }
-    println!("{trials} passed or failed, {failures} failed");
-    if failures == 0 {
+    println!("seed {}", options.seed);
+    let end = options.time.map(|time| Instant::now() + time);
+    let mut weights: u32 = chosen.iter().map(|plan| plan.weight).sum();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for plan in chosen {
+        // What the campaigns before it have left of their time is for all that follow.
+        let until = end.map(|end| {
+            let now = Instant::now();
+            now + end.saturating_duration_since(now) * plan.weight / weights
+        });
+        weights -= plan.weight;
+        let mut campaign = Campaign::new(plan, options.seed, options.trial, until);
+        (plan.run)(&mut campaign);
+        println!("{}", campaign.closing_line());
+        passed += campaign.passed();
+        failed += campaign.failed;
+        skipped += campaign.skipped;
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -108,27 +74,33 @@ fn main() -> ExitCode {
 }
 
 struct Options {
-    time: Duration,
+    time: Option<Duration>,
     seed: u64,
     only: Option<String>,
     trial: Option<u64>,
+    list: bool,
 }
 
 impl Options {
     fn read() -> Option<Self> {
         let mut options = Self {
-            time: Duration::from_secs(60),
+            time: None,
             seed: u64::from(std::process::id()),
             only: None,
             trial: None,
+            list: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
+            if word == "--list" {
+                options.list = true;
+                continue;
+            }
             let value = words.next()?;
             match word.as_str() {
                 "--minutes" => {
-                    options.time =
-                        Duration::try_from_secs_f64(60.0 * value.parse::<f64>().ok()?).ok()?
+                    let seconds = 60.0 * value.parse::<f64>().ok()?;
+                    options.time = Some(Duration::try_from_secs_f64(seconds).ok()?);
                 }
                 "--seed" => options.seed = value.parse().ok()?,
                 "--only" => options.only = Some(value),
@@ -136,6 +108,21 @@ impl Options {
                 _ => return None,
             }
         }
-        Some(options)
+        // A trial has its number in one campaign.
+        let one = options.only.as_deref().is_some_and(is_one);
+        (options.trial.is_none() || one).then_some(options)
     }
+
+    fn chose(&self, plan: &Plan) -> bool {
+        let Some(only) = &self.only else { return true };
+        only.split(',').any(|name| {
+            let rest = plan.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+/// Whether `only` is the name of one campaign.
+fn is_one(only: &str) -> bool {
+    PLANS.iter().any(|plan| plan.name == only)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use monoco_tests::{Project, agent, alive, executes};
 use session_core::{Session, SessionId, SessionManager};
 
-use crate::Campaign;
+use crate::campaign::Campaign;
 use crate::model::Deeds;
 
 /// How long anything may take that must happen.

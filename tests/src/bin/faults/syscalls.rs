@@ -4,10 +4,9 @@
 
 use std::process::{Command, Stdio};
 
-use monoco_tests::{Project, agent, finish, monoco, skip, works};
+use monoco_tests::{Project, agent, finish, monoco, works};
 
-use crate::Campaign;
-use crate::chance::Chance;
+use crate::campaign::Campaign;
 use crate::model::{Deeds, Verb};
 use crate::promise::{check_agents, check_deserted, check_records, end, known};
 
@@ -67,13 +66,11 @@ const MOST: u64 = 400;
 
 pub(crate) fn run(campaign: &mut Campaign) {
     if !works(&["strace", "-qq", "-o", "/dev/null", "true"]) {
-        skip("strace is not there, or may not trace");
-        campaign.count("SKIPPED");
-        return;
+        return campaign.skip("strace is not there, or may not trace");
     }
     // Whoever has little time begins elsewhere each time.
     let combinations = combinations();
-    let first = usize::try_from(Chance::of(campaign.seed, "syscalls", 0).next()).unwrap_or(0);
+    let first = usize::try_from(campaign.chance(0).next()).unwrap_or(0);
     let mut next = combinations.iter().cycle().skip(first % combinations.len());
     for _ in 0..combinations.len() {
         let Some((path, call, fault)) = next.next() else {
@@ -89,7 +86,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
                 Err(broken) => {
                     campaign.fail(
                         trial,
-                        format!("{path:?} with {call}:{fault}:when={when}: {broken}"),
+                        &format!("{path:?} with {call}:{fault}:when={when}: {broken}"),
                     );
                 }
             }

@@ -1,0 +1,165 @@
+//! A campaign: trials that are numbered, counted, and can be repeated one by one.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use monoco_tests::skip;
+
+use crate::chance::Chance;
+
+/// A campaign before it is run.
+pub(crate) struct Plan {
+    /// `AREA` or `AREA/PART`.
+    pub(crate) name: &'static str,
+    /// How many trials the full campaign has.
+    pub(crate) trials: u64,
+    /// Its share of a time that was set, beside those of the others.
+    pub(crate) weight: u32,
+    pub(crate) run: fn(&mut Campaign),
+}
+
+/// A campaign that is being run: what it is given, and what it has found.
+pub(crate) struct Campaign {
+    pub(crate) name: &'static str,
+    pub(crate) seed: u64,
+    /// The one trial to repeat.
+    only_trial: Option<u64>,
+    /// How many trials there are to be.
+    most: u64,
+    until: Option<Instant>,
+    begun: Instant,
+    pub(crate) trials: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+    /// What happened how often.
+    counts: BTreeMap<&'static str, u64>,
+    /// The largest that was measured of each.
+    worst: BTreeMap<&'static str, u64>,
+}
+
+impl Campaign {
+    pub(crate) fn new(
+        plan: &Plan,
+        seed: u64,
+        only_trial: Option<u64>,
+        until: Option<Instant>,
+    ) -> Self {
+        Self {
+            name: plan.name,
+            seed,
+            only_trial,
+            most: plan.trials,
+            until,
+            begun: Instant::now(),
+            trials: 0,
+            failed: 0,
+            skipped: 0,
+            counts: BTreeMap::new(),
+            worst: BTreeMap::new(),
+        }
+    }
+
+    /// The number of the next trial, while there are any, and time for them.
+    pub(crate) fn next_trial(&mut self) -> Option<u64> {
+        let over = match self.only_trial {
+            Some(_) => self.trials == 1,
+            None => self.trials >= self.most || self.until.is_some_and(|at| at <= Instant::now()),
+        };
+        if over {
+            return None;
+        }
+        self.trials += 1;
+        Some(self.only_trial.unwrap_or(self.trials - 1))
+    }
+
+    /// Runs `trial` after `trial`, each with dice of its own. What goes wrong in
+    /// one, the harness's own checks included, is noted, and the next one begins.
+    pub(crate) fn each_trial(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self, u64, &mut Chance) -> Result<(), String>,
+    ) {
+        while let Some(trial) = self.next_trial() {
+            let mut chance = self.chance(trial);
+            let attempted = self.attempt(|campaign| attempt(campaign, trial, &mut chance));
+            if let Err(broken) = attempted {
+                self.fail(trial, &broken);
+            }
+        }
+    }
+
+    /// The dice of one trial.
+    pub(crate) fn chance(&self, trial: u64) -> Chance {
+        Chance::of(self.seed, self.name, trial)
+    }
+
+    /// Calls `attempt`, also where a check of the harness gives up in it.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        attempt: impl FnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let attempt = AssertUnwindSafe(|| attempt(self));
+        catch_unwind(attempt).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            Err(text.unwrap_or_else(|| "the harness gave up".to_owned()))
+        })
+    }
+
+    /// Notes that something happened.
+    pub(crate) fn count(&mut self, what: &'static str) {
+        self.add(what, 1);
+    }
+
+    /// Notes that something happened `n` times.
+    pub(crate) fn add(&mut self, what: &'static str, n: u64) {
+        *self.counts.entry(what).or_default() += n;
+    }
+
+    /// Notes a figure, of which the largest is told.
+    pub(crate) fn measure(&mut self, what: &'static str, figure: u64) {
+        let worst = self.worst.entry(what).or_default();
+        *worst = figure.max(*worst);
+    }
+
+    /// Notes that something could not be tried here. It is no pass.
+    pub(crate) fn skip(&mut self, why: &str) {
+        skip(&format!("{}: {why}", self.name));
+        self.skipped += 1;
+    }
+
+    /// Notes that the promise was broken in `trial`.
+    pub(crate) fn fail(&mut self, trial: u64, what: &str) {
+        println!("FAILED: {} trial {trial}: {what}", self.name);
+        println!(
+            "  again: cargo xtask faults --seed {} --only {} --trial {trial}",
+            self.seed, self.name
+        );
+        self.failed += 1;
+    }
+
+    /// How many trials held the promise.
+    pub(crate) fn passed(&self) -> u64 {
+        self.trials.saturating_sub(self.failed)
+    }
+
+    /// What it came to, in one line.
+    pub(crate) fn closing_line(&self) -> String {
+        let mut line = format!(
+            "{}: {} trials in {:.0} s: {} passed, {} failed, {} skipped",
+            self.name,
+            self.trials,
+            self.begun.elapsed().as_secs_f64(),
+            self.passed(),
+            self.failed,
+            self.skipped
+        );
+        let counts = self.counts.iter().map(|(what, n)| format!("{n} {what}"));
+        let worst = self.worst.iter().map(|(what, n)| format!("{what} {n}"));
+        for (n, told) in counts.chain(worst).enumerate() {
+            line += if n == 0 { "; " } else { ", " };
+            line += &told;
+        }
+        line
+    }
+}
