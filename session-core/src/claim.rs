@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use crate::failpoint;
 use crate::id::SessionId;
 use crate::lease::{Lease, LeaseError, lock_names};
 use crate::observe::Observer;
@@ -124,6 +125,7 @@ impl Claim {
             None => None,
         };
         let (lease, left_behind) = Lease::obtain(store, &session.id)?;
+        failpoint::pass("claim.leased");
         if !matches!(lease.store().read_record(&session.id), Ok(None)) {
             // What a dead owner left tells of its session; what was made here does not.
             if !left_behind {

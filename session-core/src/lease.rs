@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::failpoint;
 use crate::id::SessionId;
 use crate::store::{DIRECTORY, FILE_MODE, LEASE, RUN, Store, StoreError, for_each_name, unlink};
 
@@ -144,7 +145,10 @@ impl Lease {
         rustix::fs::mkdirat(run, &*temporary, Mode::RWXU).map_err(|e| io("create", e.into()))?;
         let built = build(run, &temporary, &path).and_then(|(folder, file)| {
             match rustix::fs::renameat(run, &*temporary, run, id.as_str()) {
-                Ok(()) => Ok((folder, file)),
+                Ok(()) => {
+                    failpoint::pass("lease.named");
+                    Ok((folder, file))
+                }
                 Err(Errno::EXIST | Errno::NOTEMPTY) => Err(LeaseError::Held(id.clone())),
                 Err(error) => Err(io("create", error.into())),
             }
@@ -199,6 +203,7 @@ impl Lease {
                 path: path.clone(),
                 source,
             })? {
+                failpoint::pass("lease.taken");
                 let lease = Self {
                     store,
                     id: id.clone(),
@@ -328,6 +333,7 @@ impl Lease {
         // Nobody may meet a directory that is half removed.
         let temporary = temporary_name("old", &self.id);
         rustix::fs::renameat(run, self.id.as_str(), run, &*temporary)?;
+        failpoint::try_pass("lease.moved")?;
         remove_folder(run, &temporary)
     }
 }
@@ -407,6 +413,7 @@ fn build(run: &OwnedFd, temporary: &str, path: &Path) -> Result<(OwnedFd, File),
         path: path.to_owned(),
         source: source.into(),
     };
+    failpoint::pass("lease.made");
     let mode = rustix::fs::chmodat(run, temporary, Mode::RWXU, AtFlags::empty());
     mode.map_err(|e| io("set the mode of", e))?;
     let folder =
@@ -417,7 +424,10 @@ fn build(run: &OwnedFd, temporary: &str, path: &Path) -> Result<(OwnedFd, File),
     rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| io("set the mode of the lease in", e))?;
     let file = File::from(file);
     match try_exclusive(&file) {
-        Ok(true) => Ok((folder, file)),
+        Ok(true) => {
+            failpoint::pass("lease.locked");
+            Ok((folder, file))
+        }
         Ok(false) => Err(io("lock the new lease in", Errno::AGAIN)),
         Err(source) => Err(LeaseError::LocksRefused {
             path: path.to_owned(),

@@ -18,6 +18,8 @@ mod act;
 mod chain;
 mod claim;
 pub mod control;
+#[doc(hidden)]
+pub mod failpoint;
 mod feed;
 mod id;
 mod lease;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::claim::{Claim, ClaimError};
+use crate::failpoint;
 use crate::id::SessionId;
 use crate::outcome::{LostCause, Outcome};
 use crate::process::{Host, ProcessHandle, ProcessState, Tree, TreeError};
@@ -40,7 +41,9 @@ pub(crate) fn end(mut claim: Claim, grace: Duration, by: &str) -> Result<(), Orp
         .ok_or_else(|| OrphanError::NotVerified(id.clone()))?;
     let outcome = match ProcessHandle::open_verified(&process, &Host::current()?)? {
         Ok(agent) => {
+            failpoint::pass("orphan.opened");
             Tree::of(id.clone(), Some(&agent)).end(grace)?;
+            failpoint::pass("orphan.ended");
             Outcome::Stopped {
                 by: by.to_owned(),
                 wait_status: agent.wait_status(REAP_PATIENCE),

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::claim::{Claim, ClaimError};
+use crate::failpoint;
 use crate::id::SessionId;
 use crate::lease::{Lease, LeaseError, sweep};
 use crate::observe::{Observation, Observer};
@@ -98,9 +99,11 @@ pub(crate) fn settle(observer: &Observer, id: &SessionId) -> Result<Option<Outco
         Err(error) if is_settled_already(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
+    failpoint::pass("settle.taken");
     match observer.unowned(claim.session()) {
         Some(outcome) => {
             claim.settle(outcome.clone())?;
+            failpoint::pass("settle.recorded");
             claim.release()?;
             Ok(Some(outcome))
         }
@@ -121,6 +124,7 @@ fn is_settled_already(error: &ClaimError) -> bool {
 pub(crate) fn clear(store: Store, id: &SessionId) -> Result<bool, ClaimError> {
     match Lease::take(store, id) {
         Ok(lease) => {
+            failpoint::pass("clear.taken");
             let over = match lease.store().read_record(id) {
                 Ok(Some(session)) => session.status().is_terminal(),
                 Ok(None) => true,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::chain::error_chain;
 use crate::claim::{Claim, ClaimError};
 use crate::control::{ControlError, Request};
+use crate::failpoint;
 use crate::manager::{LookError, SessionManager};
 use crate::observe::{Liveness, Observation};
 use crate::orphan::{self, OrphanError};
@@ -137,8 +138,12 @@ impl<W: Worker> RuntimeSession<W> {
             .and_then(|process| {
                 // The pid is durable before the gate opens: a crash in between leaves a
                 // gate that exits by itself, never an agent that no record knows.
+                failpoint::pass("start.held");
                 claim.start(process)?;
-                Ok(worker.release()?)
+                failpoint::pass("start.recorded");
+                worker.release()?;
+                failpoint::pass("start.released");
+                Ok(())
             });
         match &started {
             Ok(()) => {}
@@ -167,6 +172,7 @@ impl<W: Worker> RuntimeSession<W> {
             .suspend(claim.session().updated_at)
             .map_err(ClaimError::from)?;
         worker.suspend()?;
+        failpoint::pass("suspend.frozen");
         if let Err(error) = claim.suspend() {
             // What the record does not say must not be; the first error counts.
             if !is_written(&error) {
@@ -190,6 +196,7 @@ impl<W: Worker> RuntimeSession<W> {
             .resume(claim.session().updated_at)
             .map_err(ClaimError::from)?;
         worker.resume()?;
+        failpoint::pass("resume.thawed");
         if let Err(error) = claim.resume() {
             if !is_written(&error) {
                 drop(worker.suspend());
@@ -325,7 +332,6 @@ fn never_started(by: &str) -> Outcome {
     Outcome::never_ran(format!("stopped by {by} before it was started"))
 }
 
-/// Ends a session that another process owns, or nobody.
 /// What became of a request.
 pub(crate) enum Asked {
     /// The owner did it.
@@ -357,6 +363,7 @@ pub(crate) fn ask_owner(
     Err(ControlError::OwnerDied(id.clone()).into())
 }
 
+/// Ends a session that another process owns, or nobody.
 pub(crate) fn terminate_observed(
     manager: &SessionManager,
     id: &crate::SessionId,

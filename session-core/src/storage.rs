@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::failpoint;
 use crate::lease::Lease;
 use crate::store::{FILE_MODE, record_name, unlink};
 
@@ -152,11 +153,14 @@ fn replace(
         not_written(lease, attempt, source)
     })?;
     if durability == Durability::Durable {
-        rustix::fs::fsync(sessions).map_err(|error| WriteError::DurabilityUnknown {
+        let synced = failpoint::try_pass("record.renamed")
+            .and_then(|()| Ok(rustix::fs::fsync(sessions)?));
+        synced.map_err(|source| WriteError::DurabilityUnknown {
             path: lease.store().record_path(lease.id()),
-            source: error.into(),
+            source,
         })?;
     }
+    failpoint::pass("record.written");
     Ok(())
 }
 
@@ -165,11 +169,14 @@ fn fill(
     json: &[u8],
     durability: Durability,
 ) -> Result<(), (&'static str, io::Error)> {
+    failpoint::try_pass("record.created").map_err(|source| ("write", source))?;
     file.write_all(json).map_err(|source| ("write", source))?;
+    failpoint::try_pass("record.filled").map_err(|source| ("write", source))?;
     // The reserve is longer than what is written into it.
     rustix::fs::ftruncate(file, json.len() as u64).map_err(|error| ("write", error.into()))?;
     if durability == Durability::Durable {
         rustix::fs::fsync(file).map_err(|error| ("sync", error.into()))?;
+        failpoint::try_pass("record.synced").map_err(|source| ("sync", source))?;
     }
     Ok(())
 }

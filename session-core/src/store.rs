@@ -24,6 +24,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::failpoint;
 use crate::id::SessionId;
 use crate::listing::Stamp;
 use crate::record::{self, MAX_RECORD_LEN, RecordError};
@@ -222,9 +223,11 @@ impl Store {
     pub(crate) fn remove_files(&self, id: &SessionId) -> io::Result<()> {
         if let Some(logs) = self.logs_folder()? {
             unlink(&logs, &format!("{id}.log"))?;
+            failpoint::try_pass("remove.without-log")?;
         }
         let sessions = self.sessions()?;
         unlink(sessions, &record_name(id))?;
+        failpoint::try_pass("remove.without-record")?;
         Ok(rustix::fs::fsync(sessions)?)
     }
 
@@ -460,6 +463,7 @@ pub(crate) fn make_own(
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(io_error("create", path, error.into())),
     }
+    failpoint::pass("store.made");
     // Under a umask of 0777 the new directory cannot even be opened.
     let mode = rustix::fs::chmodat(rustix::fs::CWD, path, DIRECTORY_MODE, AtFlags::empty());
     mode.map_err(|error| io_error("set the mode of", path, error.into()))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use session_core::{
     Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
-    SessionManager, error_chain,
+    SessionManager, error_chain, failpoint,
 };
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
@@ -224,6 +224,7 @@ impl Launcher {
             cwd: Some(cwd),
             ..launch.session
         })?;
+        failpoint::pass("launch.recorded");
         let order = Order {
             project: absolute(manager)?,
             id: claim.session().id.clone(),
@@ -298,10 +299,12 @@ impl Launcher {
                 return Err(error);
             }
         };
+        failpoint::pass("launch.forked");
         let command = claim.session().command.clone();
         // The supervisor shares the open file now. Closed, never unlocked: that
         // would free it for both.
         drop(claim.into_lease());
+        failpoint::pass("launch.handed-over");
         let mut report = ReportReader::new(report);
         match report.next() {
             Some(Report::Started(session) | Report::Ended(session)) => Ok(Launched {

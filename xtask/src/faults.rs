@@ -1,28 +1,32 @@
 //! The fault campaigns, run against the release binary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo;
 
 /// Builds what is tested and what tests it, and runs the campaigns.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    let target = target();
     // What tests it is not built for release, where a failed check of its own would
     // end it (panic = "abort").
+    let tests = ["build", "--locked", "--package", "monoco-tests"];
+    // First, since the program without failpoints is built in the same place.
+    let with_failpoints = ["--bin", "monoco-under-test", "--features", "failpoints"];
+    cargo(&[&tests[..], &with_failpoints].concat(), &[])?;
+    let failpoints = target.join("debug/monoco-with-failpoints");
+    copy(&target.join("debug/monoco-under-test"), &failpoints)?;
+    cargo(&[&tests[..], &["--bins"]].concat(), &[])?;
     cargo(
         &["build", "--release", "--locked", "--package", "monoco-cli"],
         &[],
     )?;
-    cargo(
-        &["build", "--locked", "--package", "monoco-tests", "--bins"],
-        &[],
-    )?;
-    let target = target()?;
     let program = target.join("debug/faults");
     let mut faults = Command::new(&program);
     faults
         .args(arguments)
-        .env("MONOCO_UNDER_TEST", target.join("release/monoco"));
+        .env("MONOCO_UNDER_TEST", target.join("release/monoco"))
+        .env("MONOCO_WITH_FAILPOINTS", failpoints);
     match faults.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) if status.code() == Some(1) => Err("the promise was broken".to_owned()),
@@ -31,12 +35,20 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Where cargo builds, as a path that means the same everywhere.
-fn target() -> Result<PathBuf, String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into(),
+/// Copies a program under another name; one that runs stays as it is.
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let new = to.with_extension("new");
+    let copied = std::fs::copy(from, &new).and_then(|_| std::fs::rename(&new, to));
+    copied.map_err(|error| format!("cannot copy {}: {error}", from.display()))
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || {
+            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+            workspace.expect("xtask is in the workspace").join("target")
+        },
         PathBuf::from,
-    );
-    let absolute = target.canonicalize();
-    absolute.map_err(|error| format!("cannot find {}: {error}", target.display()))
+    )
 }

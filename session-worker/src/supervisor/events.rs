@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::Request;
 use session_core::{
     Claim, ClaimError, LeaseError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp,
-    WaitStatus, WriteError, error_chain,
+    WaitStatus, WriteError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
@@ -260,6 +260,7 @@ impl Supervisor {
             }
             None => {
                 let ending = Ending::begin(cause, grace, self.worker());
+                failpoint::pass("ending.begun");
                 self.ending.insert(ending)
             }
         };
@@ -302,6 +303,7 @@ impl Supervisor {
             // Written, only not for certain on disk: true nevertheless.
             Ok(()) | Err(ClaimError::Write(WriteError::DurabilityUnknown { .. })) => {
                 self.write_again = None;
+                failpoint::pass("end.recorded");
                 self.announce_end();
             }
             Err(_) => {
@@ -325,6 +327,7 @@ impl Supervisor {
                 return None;
             };
             self.end = Some((self.outcome(wait_status), Timestamp::now()));
+            failpoint::pass("end.seen");
         }
         self.end.clone()
     }
@@ -376,6 +379,7 @@ impl Supervisor {
         } else {
             claim.release()
         };
+        failpoint::pass("leave.released");
         for ticket in self.ending.into_iter().flat_map(|ending| ending.askers) {
             self.server.done(ticket, &ended);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use session_core::{
     Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Session, State, Timestamp,
-    WorkerError, error_chain,
+    WorkerError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
@@ -30,9 +30,11 @@ pub(super) fn start() -> Option<Supervisor> {
     let stdin = sys::inherited_fd(STDIN_FD).ok()?;
     match take_over(lease, order, stdin) {
         Ok(mut supervisor) => {
+            failpoint::pass("supervisor.started");
             report.tell(&Report::Started(Box::new(
                 supervisor.session.session().clone(),
             )));
+            failpoint::pass("supervisor.reported");
             supervisor.report = Some(report);
             Some(supervisor)
         }
@@ -48,6 +50,7 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
         Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
         .map_err(|e| failed("cannot take the session over", &e))?;
+    failpoint::pass("supervisor.owns");
     // All that the owner needs is opened now: later there may be no descriptors
     // and no room left, and the agent's end must be recorded all the same.
     let parts = Signals::take(&[
@@ -67,6 +70,7 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
         }
     };
     detach();
+    failpoint::pass("supervisor.prepared");
     let session = if order.adopt {
         adopt(claim)?
     } else {
@@ -166,6 +170,7 @@ fn adopt(mut claim: Claim) -> Result<RuntimeSession<ProcessWorker>, Failure> {
     let opened = ProcessHandle::open_verified(process, &host);
     match opened.map_err(|e| failed("cannot look at the agent", &e))? {
         Ok(handle) => {
+            failpoint::pass("adopt.opened");
             // The record is as it was; written again it tells whoever watches the
             // project. Where that fails, they find out by themselves.
             let _ = claim.rewrite();
