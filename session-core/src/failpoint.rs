@@ -90,9 +90,16 @@ mod compiled_in {
     }
 
     fn role() -> &'static str {
-        static IS_SUPERVISOR: LazyLock<bool> =
-            LazyLock::new(|| std::env::args_os().nth(1).is_some_and(|word| word == "__supervise"));
-        if *IS_SUPERVISOR { "supervisor" } else { "monoco" }
+        static IS_SUPERVISOR: LazyLock<bool> = LazyLock::new(|| {
+            std::env::args_os()
+                .nth(1)
+                .is_some_and(|word| word == "__supervise")
+        });
+        if *IS_SUPERVISOR {
+            "supervisor"
+        } else {
+            "monoco"
+        }
     }
 
     /// A place at which nothing can be refused: a process can only die there, or be late.

@@ -153,8 +153,8 @@ fn replace(
         not_written(lease, attempt, source)
     })?;
     if durability == Durability::Durable {
-        let synced = failpoint::try_pass("record.renamed")
-            .and_then(|()| Ok(rustix::fs::fsync(sessions)?));
+        let synced =
+            failpoint::try_pass("record.renamed").and_then(|()| Ok(rustix::fs::fsync(sessions)?));
         synced.map_err(|source| WriteError::DurabilityUnknown {
             path: lease.store().record_path(lease.id()),
             source,

@@ -44,6 +44,8 @@ pub struct AgentSpec {
 pub struct ProcessWorker {
     spec: Option<AgentSpec>,
     in_subreaper: bool,
+    /// How many files the agent may open, if it is not as many as this process.
+    max_files: Option<u64>,
     agent: Option<Agent>,
 }
 
@@ -75,14 +77,16 @@ impl ProcessWorker {
         Self {
             spec: Some(spec),
             in_subreaper: false,
+            max_files: None,
             agent: None,
         }
     }
 
     /// A worker in a process that is a subreaper and has no other children.
-    pub(crate) fn in_subreaper(spec: AgentSpec) -> Self {
+    pub(crate) fn in_subreaper(spec: AgentSpec, max_files: Option<u64>) -> Self {
         Self {
             in_subreaper: true,
+            max_files,
             ..Self::new(spec)
         }
     }
@@ -99,6 +103,7 @@ impl ProcessWorker {
         Self {
             spec: None,
             in_subreaper: false,
+            max_files: None,
             agent: Some(agent),
         }
     }
@@ -214,7 +219,7 @@ impl Worker for ProcessWorker {
         let birth = sys::Birth {
             cwd: None,
             gate: Some(waits.as_fd()),
-            max_files: None,
+            max_files: self.max_files,
             parent: sys::Parent::This,
         };
         let forked = sys::fork(&image, &fds, birth).map_err(|e| io_error("fork", e))?;

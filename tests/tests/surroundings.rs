@@ -222,6 +222,13 @@ fn a_supervisor_without_descriptors_records_the_end() {
     project.run(&["wait", &id]).code(4);
 }
 
+#[test]
+fn the_agent_has_its_launchers_limit_of_files() {
+    let project = Project::new();
+    let ran = project.run_shell("ulimit -S -n 123; exec \"$monoco\" run -- sh -c 'ulimit -n'");
+    assert_eq!(ran.ok().out(), "123\n");
+}
+
 /// The mode of everything in `.monoco`, while a session lives.
 #[track_caller]
 fn check_modes(umask: &str) {

@@ -9,7 +9,7 @@ use monoco_tests::{
     wait_until, works,
 };
 use serde_json::json;
-use session_core::Liveness;
+use session_core::{Liveness, SessionId, Status};
 
 /// That the session can be controlled, and ends truthfully.
 #[track_caller]
@@ -93,6 +93,25 @@ fn an_owner_that_dies_while_it_is_asked_refuses_nothing() {
                 assert_eq!(project.look(&id).liveness, Liveness::Orphan);
             }
         }
+    }
+}
+
+#[test]
+fn those_who_wait_keep_nobody_out() {
+    let project = Project::new();
+    let id = project.start(&[], &[agent(), "sleep"]);
+    let (manager, parsed) = (project.manager(), SessionId::parse(&id).expect("an id"));
+    let waiters: Vec<_> = (0..300)
+        .map(|_| {
+            let mut control = manager.control(&parsed).expect("the owner listens");
+            control.subscribe_end().expect("the owner lives");
+            control
+        })
+        .collect();
+    project.run(&["stop", &id]).ok();
+    for waiter in waiters {
+        let ended = waiter.ended().expect("the end is told to each");
+        assert_eq!(ended.status(), Status::Terminated);
     }
 }
 

@@ -13,8 +13,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::{self, MAX_REQUEST_LEN, Reply, Request, socket_address};
 use session_core::{CONTROL_SOCKET, Session};
 
-/// How many conversations there can be at once; each waiter is one.
-const MAX_CONVERSATIONS: usize = 256;
+/// How many conversations there can be at once; each waiter is one. So many that those
+/// who only wait do not keep those out who want something done.
+const MAX_CONVERSATIONS: usize = 1024;
 /// How long a client may take to say what it wants, or to take its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long accepting pauses when there are no descriptors left.

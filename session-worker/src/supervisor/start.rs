@@ -4,6 +4,7 @@ use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use session_core::{
     Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Session, State, Timestamp,
     WorkerError, error_chain, failpoint,
@@ -70,11 +71,12 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
         }
     };
     detach();
+    let agents_files = raise_file_limit();
     failpoint::pass("supervisor.prepared");
     let session = if order.adopt {
         adopt(claim)?
     } else {
-        start_agent(claim, &order, stdin)?
+        start_agent(claim, &order, stdin, agents_files)?
     };
     let used = used_time(session.session());
     let mut countdown = Countdown::new(session.session().timeout, used);
@@ -117,10 +119,24 @@ fn detach() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
+/// An owner has a descriptor for each who waits for its session's end. Returns what
+/// the limit was before; it is the agent's.
+fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Refused, fewer can wait at once.
+    setrlimit(Resource::Nofile, raised).ok()?;
+    limit.current
+}
+
 fn start_agent(
     claim: Claim,
     order: &Order,
     stdin: OwnedFd,
+    max_files: Option<u64>,
 ) -> Result<RuntimeSession<ProcessWorker>, Failure> {
     let log = match claim.append_log() {
         Ok(log) => log,
@@ -134,11 +150,12 @@ fn start_agent(
     };
     let mut program = Program::inheriting_env(order.argv.clone());
     program.set(PROJECT_VAR, order.project.as_os_str());
-    let worker = ProcessWorker::in_subreaper(AgentSpec {
+    let spec = AgentSpec {
         program,
         stdin,
         log,
-    });
+    };
+    let worker = ProcessWorker::in_subreaper(spec, max_files);
     let mut session = RuntimeSession::owner(claim, worker);
     match session.start() {
         Ok(()) => Ok(session),
