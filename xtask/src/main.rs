@@ -15,7 +15,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci          everything that CI runs: lint, then test
+  ci          everything that CI runs: lint, test, and the campaigns for 3 minutes
   lint        formatting, clippy, documentation, the direction of dependencies,
               and whether the crates could be published
   test        all tests of the workspace
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["ci"] => checks::lint().and_then(|()| checks::test()),
+        ["ci"] => checks::lint()
+            .and_then(|()| checks::test())
+            .and_then(|()| faults::run(&["--minutes", "3"])),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
         ["faults", arguments @ ..] => faults::run(arguments),
