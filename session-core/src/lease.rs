@@ -92,17 +92,29 @@ pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
     let Ok(run) = store.run() else {
         return Probe::Absent;
     };
-    let opened = rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty());
     let flags = OFlags::RDONLY | LEASE_FLAGS;
-    match opened.and_then(|folder| rustix::fs::openat(folder, LEASE, flags, Mode::empty())) {
-        Ok(fd) => match try_shared(&File::from(fd)) {
+    loop {
+        let folder = match rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty()) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Probe::Absent,
+            // A file or a link in the directory's place: ours is none of them.
+            Err(error) => return Probe::Unknown(error.into()),
+        };
+        let file = match rustix::fs::openat(&folder, LEASE, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            // A directory is seen with its lease, and moved away before it is
+            // emptied: from this one something else took it, a power loss perhaps.
+            Err(Errno::NOENT) if inode(run, id.as_str()) == inode(&folder, ".") => {
+                return Probe::Free;
+            }
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Probe::Unknown(error.into()),
+        };
+        return match try_shared(&file) {
             Ok(true) => Probe::Free,
             Ok(false) => Probe::Held,
             Err(error) => Probe::Unknown(error),
-        },
-        Err(Errno::NOENT) => Probe::Absent,
-        // A file or a link in the directory's place: ours is none of them.
-        Err(error) => Probe::Unknown(error.into()),
+        };
     }
 }
 

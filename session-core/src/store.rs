@@ -35,6 +35,7 @@ const SESSIONS: &str = "sessions";
 pub(crate) const RUN: &str = "run";
 const LOGS: &str = "logs";
 pub(crate) const LEASE: &str = "lease";
+const GITIGNORE: &str = ".gitignore";
 /// The owner's socket in its run directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -126,14 +127,20 @@ impl Store {
     pub(crate) fn create(project: &Path) -> Result<Self, StoreError> {
         let base_path = project.join(BASE);
         let base = make_own(None, BASE, &base_path)?;
-        let folder = |name| -> Result<OwnedFd, StoreError> {
-            let path = base_path.join(name);
-            let fd = make_own(Some(&base), name, &path)?;
-            ignore_in_git(&fd).map_err(|e| io_error("write .gitignore in", &path, e))?;
-            Ok(fd)
+        let folder = |name| make_own(Some(&base), name, &base_path.join(name));
+        let ignore = |name, fd: &OwnedFd| {
+            ignore_in_git(fd).map_err(|e| io_error("write .gitignore in", &base_path.join(name), e))
         };
-        folder(LOGS)?;
-        let (sessions, run) = (folder(SESSIONS)?, folder(RUN)?);
+        let (logs, run, sessions) = (folder(LOGS)?, folder(RUN)?, folder(SESSIONS)?);
+        ignore(LOGS, &logs)?;
+        ignore(RUN, &run)?;
+        // A record is not durable before the way to it is, and whoever made that way
+        // may not have got any further. This file is put there last, and tells
+        // everybody who comes later that the way is durable.
+        if !is_there(&sessions, GITIGNORE) {
+            sync_way(project, &base)?;
+            ignore(SESSIONS, &sessions)?;
+        }
         Ok(Self {
             project: project.to_owned(),
             sessions: Some(sessions),
@@ -252,7 +259,7 @@ impl Store {
         let Some(sessions) = &self.sessions else {
             return false;
         };
-        rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        is_there(sessions, &record_name(id))
     }
 
     /// Which bytes stand in the place of the record of `id`; `None` when there are none.
@@ -470,9 +477,21 @@ pub(crate) fn make_own(
     open_own(parent, name, path)?.ok_or_else(|| io_error("open", path, Errno::NOENT.into()))
 }
 
+/// Makes durable that there is a way to the records: `.monoco` in its project, and
+/// `sessions` in it.
+fn sync_way(project: &Path, base: &OwnedFd) -> Result<(), StoreError> {
+    let sync = |path: &Path, folder: Result<(), Errno>| {
+        folder.map_err(|error| io_error("sync", path, error.into()))
+    };
+    sync(&project.join(BASE), rustix::fs::fsync(base))?;
+    let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+    let folder = rustix::fs::open(project, flags, Mode::empty());
+    sync(project, folder.and_then(rustix::fs::fsync))
+}
+
 fn ignore_in_git(folder: &OwnedFd) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    match rustix::fs::openat(folder, ".gitignore", flags, FILE_MODE) {
+    match rustix::fs::openat(folder, GITIGNORE, flags, FILE_MODE) {
         Ok(fd) => {
             rustix::fs::fchmod(&fd, FILE_MODE)?;
             io::Write::write_all(&mut File::from(fd), b"*\n")
@@ -480,6 +499,10 @@ fn ignore_in_git(folder: &OwnedFd) -> io::Result<()> {
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_there(folder: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 pub(crate) fn unlink(folder: &OwnedFd, name: &str) -> io::Result<()> {

@@ -396,12 +396,46 @@ fn after_a_reboot_everything_is_lost_and_nothing_is_signalled() {
     });
 }
 
+/// What a start syncs: the directories, by their paths in the project, in order.
+fn synced_by_a_start(project: &Project) -> Vec<String> {
+    let trace = project.state_home().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"]);
+    strace.arg(&trace).arg(monoco()).args(["run", "--", "true"]);
+    let started = project.at_home(strace).spawn();
+    finish(started.expect("strace can be executed")).ok();
+    let trace = std::fs::read_to_string(&trace).expect("a trace");
+    let paths = trace.lines().filter_map(|line| {
+        let (path, _) = line.split_once('<')?.1.split_once('>')?;
+        let path = path.strip_prefix(project.path().to_str()?)?;
+        std::fs::metadata(project.path().join(format!(".{path}"))).ok()?;
+        Some(format!(".{path}"))
+    });
+    paths.filter(|path| !path.ends_with(".json")).collect()
+}
+
+#[test]
+fn a_power_loss_does_not_take_the_way_to_a_record_that_was_acknowledged() {
+    if !works(&["strace", "-o", "/dev/null", "true"]) {
+        return skip("it needs strace(1), and permission to trace");
+    }
+    let project = Project::new();
+    let record = "./.monoco/sessions";
+    let first = ["./.monoco", ".", record, record];
+    assert_eq!(synced_by_a_start(&project), first);
+    assert_eq!(synced_by_a_start(&project), [record, record]);
+    // Somebody made the directories, and died before they were durable.
+    let project = Project::new();
+    std::fs::create_dir_all(project.path().join(record)).expect("a writable directory");
+    assert_eq!(synced_by_a_start(&project), first);
+}
+
 #[test]
 fn a_supervisor_that_is_killed_while_it_starts_leaves_no_agent_without_a_record() {
     if !works(&["strace", "-o", "/dev/null", "true"]) {
         return skip("it needs strace(1), and permission to trace");
     }
-    // The launcher syncs nothing, so the first fsyncs are the supervisor's.
+    // The launcher syncs the project's directories only, twice.
     let mut killed_at = Vec::new();
     for call in [
         "fsync",

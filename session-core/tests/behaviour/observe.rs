@@ -97,6 +97,18 @@ fn a_session_whose_starter_died_never_ran() {
 }
 
 #[test]
+fn a_run_directory_whose_lease_a_power_loss_took_tells_of_a_starter() {
+    let project = Project::new();
+    let id = die(&project, project.claim());
+    fs::remove_file(project.inside(format!("run/{id}/lease"))).expect("it is there");
+    check(&project, &id, "abandoned", Some(Status::Failed));
+    let report = project.manager.reconcile().expect("a project");
+    assert_eq!(report.settled.len(), 1, "{report:?}");
+    check(&project, &id, "ended", Some(Status::Failed));
+    assert_eq!(project.names("run"), [""; 0]);
+}
+
+#[test]
 fn an_agent_that_outlives_its_owner_is_an_orphan() {
     let project = Project::new();
     let mut agent = Agent::sleeping();

@@ -66,6 +66,11 @@ fn the_directories_are_made_on_first_use_and_git_ignores_them() {
     fs::write(&ignore, "*.log\n").expect("a writable project");
     SessionManager::create(dir.path()).expect("a project");
     assert_eq!(fs::read_to_string(ignore).expect("a .gitignore"), "*.log\n");
+    // What was removed is put back.
+    fs::remove_dir_all(dir.path().join(".monoco/run")).expect("it is there");
+    SessionManager::create(dir.path()).expect("a project");
+    let ignore = dir.path().join(".monoco/run/.gitignore");
+    assert_eq!(fs::read_to_string(ignore).expect("a .gitignore"), "*\n");
 }
 
 #[test]

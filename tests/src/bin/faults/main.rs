@@ -6,6 +6,7 @@ mod campaign;
 mod chance;
 mod kill;
 mod model;
+mod power;
 mod promise;
 mod syscalls;
 
@@ -32,6 +33,12 @@ const PLANS: &[Plan] = &[
         trials: u64::MAX,
         weight: 6,
         run: syscalls::run,
+    },
+    Plan {
+        name: "power",
+        trials: power::TRIALS,
+        weight: 3,
+        run: power::run,
     },
 ];
 
