@@ -4,6 +4,7 @@
 
 mod campaign;
 mod chance;
+mod identity;
 mod kill;
 mod model;
 mod promise;
@@ -33,9 +34,43 @@ const PLANS: &[Plan] = &[
         weight: 6,
         run: syscalls::run,
     },
+    Plan {
+        name: "identity/reuse",
+        trials: 3_000,
+        weight: 2,
+        run: identity::reuse,
+    },
+    Plan {
+        name: "identity/forged",
+        trials: 20_000,
+        weight: 2,
+        run: identity::forged,
+    },
+    Plan {
+        name: "identity/reboot",
+        trials: 250,
+        weight: 1,
+        run: identity::reboot,
+    },
+    Plan {
+        name: "identity/namespaces",
+        trials: 300,
+        weight: 1,
+        run: identity::namespaces,
+    },
+    Plan {
+        name: "identity/zombies",
+        trials: 500,
+        weight: 1,
+        run: identity::zombies,
+    },
 ];
 
 fn main() -> ExitCode {
+    // A campaign's part in namespaces of its own is this program once more.
+    if let Some(exit) = identity::if_asked() {
+        return exit;
+    }
     let Some(options) = Options::read() else {
         println!("{USAGE}");
         return ExitCode::from(2);
