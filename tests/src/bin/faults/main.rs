@@ -8,6 +8,7 @@ mod identity;
 mod kill;
 mod model;
 mod promise;
+mod races;
 mod syscalls;
 
 use std::process::ExitCode;
@@ -33,6 +34,36 @@ const PLANS: &[Plan] = &[
         trials: u64::MAX,
         weight: 6,
         run: syscalls::run,
+    },
+    Plan {
+        name: "races/starters",
+        trials: 1_250,
+        weight: 4,
+        run: races::starters,
+    },
+    Plan {
+        name: "races/takes",
+        trials: 20_000,
+        weight: 1,
+        run: races::takes,
+    },
+    Plan {
+        name: "races/reconcilers",
+        trials: 250,
+        weight: 2,
+        run: races::reconcilers,
+    },
+    Plan {
+        name: "races/readers",
+        trials: 60,
+        weight: 1,
+        run: races::readers,
+    },
+    Plan {
+        name: "races/verbs",
+        trials: 500,
+        weight: 2,
+        run: races::verbs,
     },
     Plan {
         name: "identity/reuse",

@@ -82,7 +82,7 @@ fn one(stage: &Stage, campaign: &mut Campaign, chance: &mut Chance) -> Result<()
         campaign.count("requests after a reboot");
         let told = |why| format!("{verb} ({done:?}): {why}");
         victim.check().map_err(told)?;
-        let look: &str = chance.pick(&["get", "list"]);
+        let look = chance.pick::<&str>(&["get", "list"]);
         let done = rebooted.drive(look, &stage.owned.0)?;
         if done != Ok("owned".to_owned()) {
             return Err(format!("a session whose lease is held is {done:?}"));
