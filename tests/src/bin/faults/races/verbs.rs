@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, finish, is_stopped, kill};
+use monoco_tests::{Project, Signal, alive, finish, is_stopped, kill};
 use session_core::{Liveness, SessionId, SessionManager, Status, error_chain};
 
 use super::asked::{Act, Answer, Asked, Behaviour};
@@ -170,6 +170,7 @@ impl Scene<'_> {
             .get(&self.id)
             .map_err(|error| error_chain(&error))?;
         let (status, stopped) = (seen.session.status(), is_stopped(self.agent));
+        let runs = alive(self.agent) && !stopped;
         let again = self
             .manager
             .get(&self.id)
@@ -177,7 +178,7 @@ impl Scene<'_> {
         match status {
             // It ended while it was looked at.
             _ if again.session.status() != status => Ok(()),
-            Status::Suspended if !stopped => Err("suspended, and its agent runs".to_owned()),
+            Status::Suspended if runs => Err("suspended, and its agent runs".to_owned()),
             Status::Running if stopped => Err("running, and its agent is stopped".to_owned()),
             _ => Ok(()),
         }
