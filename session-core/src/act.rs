@@ -140,7 +140,7 @@ impl SessionManager {
                 self.stop(id, Duration::ZERO, by)
             }
             Liveness::Orphan => {
-                signal_orphan(&seen, signal)?;
+                signal_orphan(self, id, signal)?;
                 // It was signalled, whatever became of its record since.
                 Ok(self
                     .get(id)
@@ -275,21 +275,22 @@ fn refusal(seen: &Observation) -> ActError {
     }
 }
 
-/// Through a pidfd whose identity was checked after it was opened.
-fn signal_orphan(seen: &Observation, signal: i32) -> Result<(), ActError> {
-    let id = &seen.session.id;
+/// Under its lease, so that nobody adopts or ends it meanwhile, and through a pidfd
+/// whose identity was checked after it was opened.
+fn signal_orphan(manager: &SessionManager, id: &SessionId, signal: i32) -> Result<(), ActError> {
     let look = || io_error(id, "look at the agent");
-    let Some(process) = seen.session.process() else {
-        return Err(refusal(seen));
+    let claim = manager.claim(id)?;
+    let hands_off = || ActError::HandsOff {
+        id: id.clone(),
+        why: "its agent is gone".to_owned(),
     };
+    let process = claim.session().process().ok_or_else(hands_off)?;
     let host = Host::current().map_err(look())?;
     match ProcessHandle::open_verified(process, &host).map_err(look())? {
         Ok(agent) => Ok(agent.signal(signal)?),
-        Err(_) => Err(ActError::HandsOff {
-            id: id.clone(),
-            why: "its agent is gone".to_owned(),
-        }),
+        Err(_) => Err(hands_off()),
     }
+    // The claim of a session that runs is only let go of: it has no owner still.
 }
 
 fn io_error(id: &SessionId, attempt: &'static str) -> impl FnOnce(io::Error) -> ActError + use<> {

@@ -24,6 +24,19 @@ pub fn is_stopped(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] == "T")
 }
 
+/// The signals that were sent to `pid` and wait because they are blocked, as
+/// `/proc/PID/status` has them: signal n is bit n - 1.
+#[must_use]
+pub fn pending_signals(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let masks = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigPnd:");
+        let mask = mask.or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    masks.fold(0, |all, mask| all | mask)
+}
+
 /// The session (`setsid(2)`) that `pid` is in.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! A pid is not a process: after a reboot, in another namespace, and when the
 //! kernel hands a pid out again, nothing is believed and nobody is signalled.
 
-use monoco_tests::{Project, Ran, alive, is_stopped, skip, works};
+use monoco_tests::{Project, Ran, alive, is_stopped, pending_signals, skip, works};
 use session_core::Liveness;
 
 /// Runs `script` under `unshare` with `options`; `None`, told with a SKIPPED line,
@@ -58,6 +58,19 @@ fn another_boot_id_is_a_reboot_for_orphans_and_not_for_the_owned() {
         "reboot",
         "the first that may settles it"
     );
+}
+
+#[test]
+fn a_record_that_only_a_newer_version_may_own_is_nobodys_order_to_signal() {
+    let project = Project::new();
+    let (id, pid) = project.orphan(&[], &["deaf"]);
+    project.forge(&id, |record| record["schema"] = 999.into());
+    for command in [&["kill", "-s", "USR1"][..], &["kill"], &["stop"]] {
+        let words = [command, &[&id]].concat();
+        project.run(&words).fails_with(&["schema 999"]);
+    }
+    assert!(alive(pid));
+    assert_eq!(pending_signals(pid), 0);
 }
 
 #[test]

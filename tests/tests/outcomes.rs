@@ -261,6 +261,21 @@ fn a_signal_that_was_sent_through_monoco_is_no_crash() {
 }
 
 #[test]
+fn of_several_signals_that_were_sent_through_monoco_none_is_a_crash() {
+    let project = Project::new();
+    let (id, _) = project.start_agent(&[], &["sleep"], 1);
+    // Suspended, it gets both at once, and the one of the lower number first.
+    project.run(&["suspend", &id]).ok();
+    project.run(&["kill", "-s", "USR1", &id]).ok();
+    project.run(&["kill", "-s", "USR2", &id]).ok();
+    project.run(&["resume", &id]).ok();
+    project.run(&["wait", &id]).code(138);
+    let outcome = &project.record(&id)["outcome"];
+    assert_eq!(outcome["kind"], "stopped", "{outcome}");
+    assert_eq!(outcome["by"], "cli", "{outcome}");
+}
+
+#[test]
 fn a_signal_from_elsewhere_is_a_crash() {
     let project = Project::new();
     let (foreground, _) = project.start_in_foreground(&["sleep"]);

@@ -13,6 +13,7 @@ use session_core::{
 
 use super::clock::Countdown;
 use super::ending::{Cause, Ending, Progress};
+use super::sent::Sent;
 use super::server::{Server, Ticket};
 use crate::handover::{Order, Report, ReportWriter};
 use crate::process_worker::ProcessWorker;
@@ -39,8 +40,8 @@ pub(super) struct Supervisor {
     ending: Option<Ending>,
     /// How and when the agent's first process ended, from when that was seen.
     end: Option<(Outcome, Timestamp)>,
-    /// The last signal that was sent on request, by whom and when.
-    sent: Option<(i32, String, Instant)>,
+    /// What was sent to the agent on request.
+    sent: Sent,
     waiters: Vec<Ticket>,
     write_again: Option<(Instant, Duration)>,
     look_at_lease: Option<Instant>,
@@ -68,12 +69,16 @@ impl Supervisor {
             countdown,
             ending: None,
             end: None,
-            sent: None,
+            sent: Sent::default(),
             waiters: Vec::new(),
             write_again: None,
             look_at_lease: None,
             must_look: false,
         };
+        if supervisor.session.session().status() == Status::Suspended {
+            // Adopted so.
+            supervisor.sent.freeze(Instant::now());
+        }
         supervisor.watch_lease();
         supervisor
     }
@@ -208,7 +213,7 @@ impl Supervisor {
         let sent = self.worker().handle().map(|agent| agent.signal(signal));
         match sent {
             Some(Ok(())) => {
-                self.sent = Some((signal, by, Instant::now()));
+                self.sent.note(signal, by, Instant::now());
                 self.server.done(ticket, self.session.session());
             }
             Some(Err(error)) => self.server.refuse(ticket, error_chain(&error)),
@@ -227,6 +232,7 @@ impl Supervisor {
         };
         if done.is_ok() {
             self.countdown.hold();
+            self.sent.freeze(Instant::now());
         }
         self.answer_change(ticket, done);
     }
@@ -239,6 +245,7 @@ impl Supervisor {
         };
         if done.is_ok() {
             self.countdown.go_on();
+            self.sent.thaw(Instant::now());
         }
         self.answer_change(ticket, done);
     }
@@ -350,20 +357,19 @@ impl Supervisor {
         {
             return outcome;
         }
-        match (wait_status, &self.sent) {
-            (Some(status), Some((signal, by, at)))
-                if is_answer_to(status, *signal, at.elapsed(), self.grace()) =>
-            {
-                Outcome::Stopped {
-                    by: by.clone(),
-                    wait_status,
-                }
-            }
-            (Some(status), _) => status.into(),
+        let Some(status) = wait_status else {
             // An adopted agent, on a kernel that does not tell strangers.
-            (None, _) => Outcome::Lost {
+            return Outcome::Lost {
                 cause: session_core::LostCause::OwnerDied,
+            };
+        };
+        let sender = self.sent.sender_of(status, Instant::now(), self.grace());
+        match sender {
+            Some(by) => Outcome::Stopped {
+                by: by.to_owned(),
+                wait_status,
             },
+            None => status.into(),
         }
     }
 
@@ -448,16 +454,6 @@ impl Supervisor {
             .expect("a supervisor is an owner")
             .1
     }
-}
-
-/// Whether a process that ended so did it because it was sent `signal` a moment
-/// ago: killed by it, or, asked to end by TERM, it ended in order.
-fn is_answer_to(status: WaitStatus, signal: i32, ago: Duration, grace: Duration) -> bool {
-    let is_answer = match status {
-        WaitStatus::Signaled { signal: by, .. } => by == signal,
-        WaitStatus::Exited { .. } => signal == libc::SIGTERM,
-    };
-    is_answer && ago <= grace
 }
 
 fn due(at: Instant) -> bool {

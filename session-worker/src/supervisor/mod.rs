@@ -8,6 +8,7 @@
 mod clock;
 mod ending;
 mod events;
+mod sent;
 mod server;
 mod start;
 

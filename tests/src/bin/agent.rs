@@ -13,7 +13,11 @@ const SIGTERM: i32 = 15;
 const HELP: &str = "\
 sleep                     waits until it is killed
 exit CODE                 exits
+exit-after MS CODE        tells its pid, and exits so much later
 ignore-term               waits, deaf to TERM
+deaf                      waits, with every signal blocked that can be: what was
+                          sent is pending, and so it shows
+deaf-while-fed            the same, until its input ends
 catch-term CODE           waits, and answers TERM by exiting with CODE
 daemonize sleep|exit VERB leaves a daemon that does VERB: forked twice, in a
                           session of its own
@@ -44,6 +48,21 @@ fn run(args: &[&str]) -> io::Result<ExitCode> {
             sleep()
         }
         ["exit", code] => return Ok(ExitCode::from(number(code)? as u8)),
+        ["exit-after", pause, code] => {
+            tell_pid()?;
+            std::thread::sleep(std::time::Duration::from_millis(number(pause)?));
+            return Ok(ExitCode::from(number(code)? as u8));
+        }
+        ["deaf"] => {
+            let _deaf = block_all()?;
+            tell_pid()?;
+            sleep()
+        }
+        ["deaf-while-fed"] => {
+            let _deaf = block_all()?;
+            tell_pid()?;
+            io::copy(&mut io::stdin(), &mut io::sink())?;
+        }
         ["ignore-term"] => {
             let _deaf = Signals::take(&[SIGTERM])?;
             tell_pid()?;
@@ -130,6 +149,13 @@ fn tell_pid() -> io::Result<()> {
     // One write, so that the lines of several processes do not mix.
     let line = format!("pid {}\n", std::process::id());
     io::stdout().write_all(line.as_bytes())
+}
+
+/// Blocks every signal that can be, apart from the two that the C library keeps for
+/// itself (`signal(7)`).
+fn block_all() -> io::Result<Signals> {
+    let all = (1..=64).filter(|signal| !matches!(signal, 9 | 19 | 32 | 33));
+    Signals::take(&all.collect::<Vec<_>>())
 }
 
 fn sleep() -> ! {

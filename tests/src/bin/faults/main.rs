@@ -4,16 +4,20 @@
 
 mod campaign;
 mod chance;
+mod identity;
 mod kill;
 mod model;
+mod plans;
 mod power;
 mod promise;
+mod races;
 mod syscalls;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use campaign::{Campaign, Plan};
+use plans::PLANS;
 
 const USAGE: &str = "\
 usage: faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
@@ -21,28 +25,11 @@ usage: faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--li
 Without --minutes each campaign is run in full. NAME is that of a campaign, or what
 stands before the `/` in those of several. The same seed throws the same dice.";
 
-const PLANS: &[Plan] = &[
-    Plan {
-        name: "kill",
-        trials: 10_000,
-        weight: 6,
-        run: kill::run,
-    },
-    Plan {
-        name: "syscalls",
-        trials: u64::MAX,
-        weight: 6,
-        run: syscalls::run,
-    },
-    Plan {
-        name: "power",
-        trials: power::TRIALS,
-        weight: 3,
-        run: power::run,
-    },
-];
-
 fn main() -> ExitCode {
+    // A campaign's part in namespaces of its own is this program once more.
+    if let Some(exit) = identity::if_asked() {
+        return exit;
+    }
     let Some(options) = Options::read() else {
         println!("{USAGE}");
         return ExitCode::from(2);

@@ -1,0 +1,33 @@
+//! All campaigns, in the order in which they are run.
+
+use crate::campaign::{Campaign, Plan};
+use crate::{identity, kill, power, races, syscalls};
+
+/// With how many trials each has in full, and its share where the time is limited.
+pub(crate) const PLANS: &[Plan] = &[
+    plan("kill", 10_000, 6, kill::run),
+    plan("syscalls", ALL, 6, syscalls::run),
+    plan("power", power::TRIALS, 3, power::run),
+    plan("races/starters", 1_250, 4, races::starters),
+    plan("races/takes", 20_000, 1, races::takes),
+    plan("races/reconcilers", 250, 2, races::reconcilers),
+    plan("races/readers", 60, 1, races::readers),
+    plan("races/verbs", 500, 2, races::verbs),
+    plan("identity/reuse", 3_000, 2, identity::reuse),
+    plan("identity/forged", 20_000, 2, identity::forged),
+    plan("identity/reboot", 250, 1, identity::reboot),
+    plan("identity/namespaces", 300, 1, identity::namespaces),
+    plan("identity/zombies", 500, 1, identity::zombies),
+];
+
+/// As many trials as there are things to try.
+const ALL: u64 = u64::MAX;
+
+const fn plan(name: &'static str, trials: u64, weight: u32, run: fn(&mut Campaign)) -> Plan {
+    Plan {
+        name,
+        trials,
+        weight,
+        run,
+    }
+}
