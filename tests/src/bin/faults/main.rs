@@ -2,10 +2,12 @@
 //! with a model that knows what was done. Run as `cargo xtask faults`.
 #![expect(clippy::print_stdout, reason = "a command for people")]
 
+mod agents;
 mod campaign;
 mod chance;
 mod kill;
 mod model;
+mod outcomes;
 mod promise;
 mod syscalls;
 
@@ -32,6 +34,30 @@ const PLANS: &[Plan] = &[
         trials: u64::MAX,
         weight: 6,
         run: syscalls::run,
+    },
+    Plan {
+        name: "outcomes",
+        trials: 10_000,
+        weight: 4,
+        run: outcomes::run,
+    },
+    Plan {
+        name: "agents/behaviour",
+        trials: 1_500,
+        weight: 4,
+        run: agents::behaviour,
+    },
+    Plan {
+        name: "agents/exec",
+        trials: 600,
+        weight: 1,
+        run: agents::unstartable,
+    },
+    Plan {
+        name: "agents/uid",
+        trials: 100,
+        weight: 1,
+        run: agents::untouchable,
     },
 ];
 
