@@ -18,8 +18,8 @@ mod wait;
 
 pub use daemon::{Answer as ApiAnswer, Daemon, Event, Events, Streamed, sessions};
 pub use process::{
-    Signal, alive, children, context_switches, cpu_ticks, executes, is_stopped, kill, memory_kb,
-    session_of,
+    Signal, alive, children, context_switches, cpu_ticks, executes, is_awake, is_stopped, kill,
+    memory_kb, session_of,
 };
 pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};

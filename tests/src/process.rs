@@ -24,6 +24,13 @@ pub fn is_stopped(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] == "T")
 }
 
+/// Whether `pid` goes on: it neither ended nor is stopped, nor waits, as vfork(2) does,
+/// for a child that may be stopped.
+#[must_use]
+pub fn is_awake(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| matches!(fields[0].as_str(), "R" | "S"))
+}
+
 /// The session (`setsid(2)`) that `pid` is in.
 ///
 /// # Panics

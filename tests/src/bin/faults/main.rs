@@ -7,8 +7,10 @@ mod campaign;
 mod chance;
 mod kill;
 mod model;
+mod mounts;
 mod outcomes;
 mod promise;
+mod resources;
 mod syscalls;
 
 use std::process::ExitCode;
@@ -59,6 +61,30 @@ const PLANS: &[Plan] = &[
         weight: 1,
         run: agents::untouchable,
     },
+    Plan {
+        name: "resources/disk",
+        trials: 400,
+        weight: 2,
+        run: resources::disk,
+    },
+    Plan {
+        name: "resources/limits",
+        trials: 500,
+        weight: 2,
+        run: resources::limits,
+    },
+    Plan {
+        name: "resources/paths",
+        trials: 200,
+        weight: 1,
+        run: resources::paths,
+    },
+    Plan {
+        name: "resources/removed",
+        trials: 300,
+        weight: 2,
+        run: resources::removed,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -72,6 +98,9 @@ fn main() -> ExitCode {
             println!("{}", plan.name);
         }
         return ExitCode::from(if options.list { 0 } else { 2 });
+    }
+    if chosen.iter().any(|plan| plan.name.starts_with("resources")) {
+        mounts::take_ones_own();
     }
     println!("seed {}", options.seed);
     let end = options.time.map(|time| Instant::now() + time);

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use monoco_tests::{Project, Signal, Utterance, Way, agent, children, finish, kill, sounds};
+use monoco_tests::{
+    Project, Signal, Utterance, Way, agent, children, finish, kill, sounds, wait_until,
+};
 use session_core::{Outcome, Session, SessionId};
 
 use crate::campaign::Campaign;
@@ -151,6 +153,10 @@ impl Run {
                     &["run", "--"]
                 };
                 let ran = finish(spawn(options));
+                if removed {
+                    // Its owner removes the session once nothing is left of the tree.
+                    wait_until("it is removed", || new_records(project, known).is_empty());
+                }
                 (ran.code, Some(ran.stdout), new_record(project, known)?)
             }
             Manner::Detached => {
@@ -296,16 +302,21 @@ fn speech(chance: &mut Chance) -> Vec<Utterance> {
 
 /// The session whose record is new, if any.
 fn new_record(project: &Project, known: &mut BTreeSet<String>) -> Result<Option<String>, String> {
-    let folder = project.path().join(".monoco/sessions");
-    let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let ids = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned()));
-    let new: Vec<_> = ids.filter(|id| known.insert(id.clone())).collect();
+    let new = new_records(project, known);
+    known.extend(new.iter().cloned());
     match &*new {
         [] => Ok(None),
         [id] => Ok(Some(id.clone())),
         many => Err(format!("one run, and records of {many:?}")),
     }
+}
+
+fn new_records(project: &Project, known: &BTreeSet<String>) -> Vec<String> {
+    let entries = std::fs::read_dir(project.path().join(".monoco/sessions"));
+    let entries = entries.into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let ids = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned()));
+    ids.filter(|id| !known.contains(id)).collect()
 }
 
 /// The session as its record says, which must be whole.

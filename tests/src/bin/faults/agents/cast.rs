@@ -137,7 +137,8 @@ impl Cast {
             deed,
             frozen,
             foreground: deed == Deed::CtrlC || chance.below(3) == 0,
-            leave_children: chance.below(8) == 0,
+            // Which was first, the end or the stop, nobody knows who asks for the left.
+            leave_children: !matches!(deed, Deed::StopInFlight(_)) && chance.below(8) == 0,
         }
     }
 

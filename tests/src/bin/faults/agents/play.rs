@@ -6,8 +6,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use monoco_tests::{
-    PATIENCE, Project, Signal, agent, alive, cpu_ticks, finish, gone, is_stopped, kill, monoco,
-    wait_until,
+    PATIENCE, Project, Signal, agent, cpu_ticks, finish, gone, is_awake, kill, monoco, wait_until,
 };
 use session_core::control::Request;
 use session_core::{Session, SessionId};
@@ -97,10 +96,7 @@ impl<'a> Play<'a> {
                 .ok_or(format!("suspend: {suspended}"));
         }
         campaign.count("suspended");
-        let awake = self
-            .company()
-            .into_iter()
-            .find(|pid| alive(*pid) && !is_stopped(*pid));
+        let awake = self.company().into_iter().find(|pid| is_awake(*pid));
         if let Some(pid) = awake {
             return Err(format!("{pid} goes on while the session is suspended"));
         }

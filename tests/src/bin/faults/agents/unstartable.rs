@@ -83,7 +83,7 @@ impl Flaw {
         };
         match self {
             Self::Missing | Self::MissingFolder | Self::NameTooLong => {}
-            Self::BelowAFile => std::fs::write(path.with_file_name("file"), "")?,
+            Self::BelowAFile => std::fs::write(path.parent().unwrap_or(path), "")?,
             Self::Dangling => symlink("nowhere", path)?,
             Self::Loop => symlink(path, path)?,
             Self::Folder => std::fs::create_dir(path)?,
