@@ -175,11 +175,10 @@ impl<'a> Play<'a> {
                 let stop = project.spawn(&["stop", "-t", "1h", &id]);
                 std::thread::sleep(Duration::from_millis(20));
                 let killed = project.run(&["kill", &id]);
-                let has_ended = killed.err().contains("has ended");
-                if killed.code != 0 && !has_ended {
+                finish(stop).ok();
+                if killed.code != 0 && !killed.err().contains("has ended") {
                     return Err(format!("kill: {killed}"));
                 }
-                finish(stop).ok();
             }
             Deed::Kill => {
                 campaign.count("killed");
