@@ -45,19 +45,19 @@ const PLANS: &[Plan] = &[
     },
     Plan {
         name: "agents/behaviour",
-        trials: 1_500,
+        trials: 800,
         weight: 4,
         run: agents::behaviour,
     },
     Plan {
         name: "agents/exec",
-        trials: 600,
+        trials: 300,
         weight: 1,
         run: agents::unstartable,
     },
     Plan {
         name: "agents/uid",
-        trials: 100,
+        trials: 60,
         weight: 1,
         run: agents::untouchable,
     },
@@ -69,7 +69,7 @@ const PLANS: &[Plan] = &[
     },
     Plan {
         name: "resources/limits",
-        trials: 500,
+        trials: 250,
         weight: 2,
         run: resources::limits,
     },
@@ -81,7 +81,7 @@ const PLANS: &[Plan] = &[
     },
     Plan {
         name: "resources/removed",
-        trials: 300,
+        trials: 120,
         weight: 2,
         run: resources::removed,
     },
