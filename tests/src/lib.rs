@@ -11,20 +11,22 @@ mod ran;
 mod raw;
 mod redact;
 mod skip;
+mod speech;
 mod systemd;
 mod terminal;
 mod wait;
 
 pub use daemon::{Answer as ApiAnswer, Daemon, Event, Events, Streamed, sessions};
 pub use process::{
-    Signal, alive, children, context_switches, cpu_ticks, executes, is_stopped, kill, memory_kb,
-    pending_signals, session_of,
+    Signal, alive, children, context_switches, cpu_ticks, executes, is_awake, is_stopped, kill,
+    memory_kb, pending_signals, session_of,
 };
 pub use project::{Project, agent, monoco};
 pub use ran::{Ran, finish};
 pub use raw::{Answer, Raw, RawServer, token_path, write_record};
 pub use redact::{redacted, redacted_text};
 pub use skip::{note, skip, works};
+pub use speech::{Utterance, Way, sounds};
 pub use systemd::UserManager;
 pub use terminal::Terminal;
 pub use wait::{PATIENCE, gone, stays, wait_until};

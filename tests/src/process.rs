@@ -37,6 +37,13 @@ pub fn pending_signals(pid: i32) -> u64 {
     masks.fold(0, |all, mask| all | mask)
 }
 
+/// Whether `pid` goes on: it neither ended nor is stopped, nor waits, as vfork(2) does,
+/// for a child that may be stopped.
+#[must_use]
+pub fn is_awake(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| matches!(fields[0].as_str(), "R" | "S"))
+}
+
 /// The session (`setsid(2)`) that `pid` is in.
 ///
 /// # Panics

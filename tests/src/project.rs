@@ -95,7 +95,7 @@ impl Project {
     /// # Panics
     /// When it cannot be made.
     #[must_use]
-    pub fn in_subdirectory(below: &str) -> Self {
+    pub fn in_subdirectory(below: impl AsRef<Path>) -> Self {
         let mut project = Self::new();
         project.path.push(below);
         std::fs::create_dir_all(&project.path).expect("a new directory");

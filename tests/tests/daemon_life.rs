@@ -154,7 +154,7 @@ fn who_is_there_already_is_told() {
 
 #[test]
 fn a_unix_socket_is_for_this_user_alone() {
-    let project = Project::in_subdirectory(&"long/".repeat(40));
+    let project = Project::in_subdirectory("long/".repeat(40));
     let path = project.path().join("monoco.sock");
     assert!(path.as_os_str().len() > 200);
     let text = path.to_str().expect("plain").to_owned();

@@ -318,7 +318,7 @@ fn closed_standard_descriptors_lose_nothing() {
 #[test]
 fn a_long_path_is_no_obstacle() {
     // Three times what an address of a socket can hold.
-    let project = Project::in_subdirectory(&["directory-with-a-long-name"; 12].join("/"));
+    let project = Project::in_subdirectory(["directory-with-a-long-name"; 12].join("/"));
     std::fs::create_dir(project.path().join(".monoco")).expect("a new directory");
     assert!(project.path().as_os_str().len() > 300);
     let (id, pids) = project.start_agent(&[], &["catch-term", "0"], 1);

@@ -174,6 +174,25 @@ fn processes_that_fork_all_the_time_are_frozen() {
 }
 
 #[test]
+fn of_several_that_fork_all_the_time_none_goes_on() {
+    // One that forks and ends while the tree is looked through leaves a child that
+    // was in no list yet.
+    let project = Project::new();
+    let script = "for i in 1 2 3 4; do \"$0\" hop 0 & done; exec \"$0\" sleep";
+    let id = start_script(&project, &[], script);
+    wait_until("they hop", || project.pids(&id).len() > 20);
+    for _ in 0..60 {
+        project.run(&["suspend", &id]).ok();
+        let log = project.log(&id).len();
+        stays("nobody hops", Duration::from_millis(10), || {
+            project.log(&id).len() == log
+        });
+        project.run(&["resume", &id]).ok();
+    }
+    project.run(&["kill", &id]).ok();
+}
+
+#[test]
 fn of_processes_that_fork_all_the_time_none_escapes() {
     // Whoever looks for the tree finds the dead, and their children nowhere yet.
     let project = Project::new();

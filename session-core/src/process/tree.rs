@@ -30,6 +30,10 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(3);
 const FREEZE_PAUSE: Duration = Duration::from_micros(50);
 const FREEZE_PAUSE_MAX: Duration = Duration::from_millis(2);
 
+/// How often a tree in which nobody is found is looked through before that is
+/// believed, while there still are new dead in it.
+const LOOKS_MAX: usize = 100;
+
 /// How long KILL is repeated before what is left is reported.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two looks at what is left of a tree.
@@ -58,6 +62,15 @@ enum Root {
 struct Anchor {
     pid: Pid,
     start_ticks: u64,
+}
+
+/// What one look through a tree finds.
+#[derive(Debug, Default)]
+struct Found {
+    members: Vec<Member>,
+    /// Those who were in a list of children, and had ended, or gone elsewhere, when
+    /// their turn came.
+    ended: Vec<Pid>,
 }
 
 /// One living process of a tree, as it was found.
@@ -170,7 +183,8 @@ impl Tree {
     }
 
     /// Stops everybody, until a look through the tree finds nobody who is not
-    /// stopped: a process that was just being forked is not missed.
+    /// stopped, and the same processes as the look before it: neither one that was
+    /// just being forked is missed, nor one whose parent ended in this moment.
     ///
     /// # Errors
     /// A refusal, or a tree that does not come to rest. It goes on then.
@@ -185,17 +199,21 @@ impl Tree {
         let deadline = Instant::now() + FREEZE_PATIENCE;
         let mut pause = FREEZE_PAUSE;
         let mut asked: Vec<Pid> = Vec::new();
+        let mut before = Found::default();
         while Instant::now() < deadline {
-            let members = self.members().map_err(TreeError::Look)?;
-            let rests = |member: &Member| member.rests_among(&members, &asked);
+            let found = self.look().map_err(TreeError::Look)?;
+            let is_settled = found.is_same_as(&before);
+            let members = &found.members;
+            let rests = |member: &Member| member.rests_among(members, &asked);
             let restless: Vec<_> = members.iter().filter(|member| !rests(member)).collect();
-            if restless.is_empty() {
+            if restless.is_empty() && is_settled {
                 return Ok(());
             }
             for member in &restless {
                 member.signal(libc_signal::STOP)?;
             }
             asked.extend(restless.iter().map(|member| member.pid));
+            before = found;
             // A process stops only once it gets onto a processor.
             std::thread::sleep(pause);
             pause = (pause * 2).min(FREEZE_PAUSE_MAX);
@@ -212,45 +230,56 @@ impl Tree {
     }
 
     fn members(&self) -> io::Result<Vec<Member>> {
-        let members = self.look()?;
-        // Who ended while we looked may have left a child that was in no list yet.
-        if members.is_empty() {
-            return self.look();
+        let mut found = self.look()?;
+        for _ in 0..LOOKS_MAX {
+            if !found.members.is_empty() {
+                break;
+            }
+            let again = self.look()?;
+            if again.is_same_as(&found) {
+                break;
+            }
+            found = again;
         }
-        Ok(members)
+        Ok(found.members)
     }
 
-    fn look(&self) -> io::Result<Vec<Member>> {
-        let mut members = Vec::new();
+    fn look(&self) -> io::Result<Found> {
+        let mut found = Found::default();
         match self.root {
-            Root::Own => self.descend(sys::own_pid(), &mut members)?,
+            Root::Own => self.descend(sys::own_pid(), &mut found)?,
             Root::Agent(anchor) => {
                 if let Some(Anchor { pid, start_ticks }) = anchor
                     && let Some(agent) = find(pid, |stat| stat.start_ticks == start_ticks)?
                 {
-                    members.push(agent);
-                    self.descend(pid.get(), &mut members)?;
+                    found.members.push(agent);
+                    self.descend(pid.get(), &mut found)?;
                 }
-                self.add_marked(&mut members)?;
+                self.add_marked(&mut found.members)?;
             }
         }
         // Who asks from within the tree has to live to see the answer.
-        members.retain(|member| member.pid.get() != sys::own_pid());
-        Ok(members)
+        let is_other = |member: &Member| member.pid.get() != sys::own_pid();
+        found.members.retain(is_other);
+        Ok(found)
     }
 
     /// Adds the living descendants of `root`, but no other session's.
-    fn descend(&self, root: i32, members: &mut Vec<Member>) -> io::Result<()> {
+    fn descend(&self, root: i32, found: &mut Found) -> io::Result<()> {
         let mut parents = vec![root];
         while let Some(parent) = parents.pop() {
             for child in sys::children(parent)? {
                 // A descendant whose parent died in this moment belongs to the root now.
                 let ours = |stat: &sys::Stat| stat.ppid == parent || stat.ppid == root;
-                if !self.is_other_sessions(child)
-                    && let Some(member) = find(child, ours)?
-                {
-                    members.push(member);
-                    parents.push(child.get());
+                if self.is_other_sessions(child) {
+                    continue;
+                }
+                match find(child, ours)? {
+                    Some(member) => {
+                        found.members.push(member);
+                        parents.push(child.get());
+                    }
+                    None => found.ended.push(child),
                 }
             }
         }
@@ -309,6 +338,23 @@ fn find(pid: Pid, ours: impl FnOnce(&sys::Stat) -> bool) -> io::Result<Option<Me
     // Not ended after the look: the pid was not handed on before it. (The state Z
     // alone says nothing: a first thread may end before the others.)
     Ok((!handle.has_ended()?).then_some(Member { pid, look }))
+}
+
+impl Found {
+    /// Whether nobody came, went or ended since `before`. Whoever ends while we look
+    /// may leave a child that was in no list yet; of one who had ended already when
+    /// the look began, the children had been given away.
+    fn is_same_as(&self, before: &Self) -> bool {
+        let living = |found: &Self| sorted(found.members.iter().map(|member| member.pid));
+        let ended = |found: &Self| sorted(found.ended.iter().copied());
+        living(self) == living(before) && ended(self) == ended(before)
+    }
+}
+
+fn sorted(pids: impl Iterator<Item = Pid>) -> Vec<Pid> {
+    let mut pids: Vec<_> = pids.collect();
+    pids.sort_unstable();
+    pids
 }
 
 impl Member {

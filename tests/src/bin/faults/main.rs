@@ -2,15 +2,19 @@
 //! with a model that knows what was done. Run as `cargo xtask faults`.
 #![expect(clippy::print_stdout, reason = "a command for people")]
 
+mod agents;
 mod campaign;
 mod chance;
 mod identity;
 mod kill;
 mod model;
+mod mounts;
+mod outcomes;
 mod plans;
 mod power;
 mod promise;
 mod races;
+mod resources;
 mod syscalls;
 
 use std::process::ExitCode;
@@ -40,6 +44,9 @@ fn main() -> ExitCode {
             println!("{}", plan.name);
         }
         return ExitCode::from(if options.list { 0 } else { 2 });
+    }
+    if chosen.iter().any(|plan| plan.name.starts_with("resources")) {
+        mounts::take_ones_own();
     }
     println!("seed {}", options.seed);
     let end = options.time.map(|time| Instant::now() + time);

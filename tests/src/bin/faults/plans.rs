@@ -1,7 +1,7 @@
 //! All campaigns, in the order in which they are run.
 
 use crate::campaign::{Campaign, Plan};
-use crate::{identity, kill, power, races, syscalls};
+use crate::{agents, identity, kill, outcomes, power, races, resources, syscalls};
 
 /// With how many trials each has in full, and its share where the time is limited.
 pub(crate) const PLANS: &[Plan] = &[
@@ -18,6 +18,14 @@ pub(crate) const PLANS: &[Plan] = &[
     plan("identity/reboot", 250, 1, identity::reboot),
     plan("identity/namespaces", 300, 1, identity::namespaces),
     plan("identity/zombies", 500, 1, identity::zombies),
+    plan("resources/disk", 400, 2, resources::disk),
+    plan("resources/limits", 250, 2, resources::limits),
+    plan("resources/paths", 200, 1, resources::paths),
+    plan("resources/removed", 120, 2, resources::removed),
+    plan("agents/behaviour", 800, 4, agents::behaviour),
+    plan("agents/exec", 300, 1, agents::unstartable),
+    plan("agents/uid", 60, 1, agents::untouchable),
+    plan("outcomes", 10_000, 4, outcomes::run),
 ];
 
 /// As many trials as there are things to try.

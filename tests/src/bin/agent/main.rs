@@ -1,6 +1,8 @@
 //! A scripted agent: it behaves as badly as it is told, and prints a line
 //! `pid N` for every process it makes, so that tests can look for survivors.
 
+mod steps;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -112,8 +114,10 @@ fn run(args: &[&str]) -> io::Result<ExitCode> {
         ["print", bytes] => print(number(bytes)?, u64::MAX)?,
         ["print", bytes, line] => print(number(bytes)?, number(line)?)?,
         ["describe"] => describe()?,
+        ["be", steps @ ..] => return steps::be(steps),
         _ => {
             complain(HELP);
+            complain(steps::HELP);
             return Ok(ExitCode::from(98));
         }
     }
@@ -169,8 +173,12 @@ fn sleep() -> ! {
 }
 
 fn await_term() -> io::Result<()> {
-    let mut signals = Signals::take(&[SIGTERM])?;
+    let signals = Signals::take(&[SIGTERM])?;
     tell_pid()?;
+    await_signal(signals)
+}
+
+fn await_signal(mut signals: Signals) -> io::Result<()> {
     while signals.next()?.is_none() {
         let mut fds = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         rustix::event::poll(&mut fds, None)?;
