@@ -4,6 +4,7 @@
 
 mod campaign;
 mod chance;
+mod command;
 mod kill;
 mod model;
 mod promise;
