@@ -119,9 +119,9 @@ pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
 }
 
 /// Whether the lease that `path` leads to is held.
-pub(crate) fn is_held(path: &Path) -> bool {
-    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    opened.is_ok_and(|fd| matches!(try_shared(&File::from(fd)), Ok(false)))
+pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(!try_shared(&File::from(fd))?)
 }
 
 impl Lease {

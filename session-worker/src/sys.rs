@@ -33,7 +33,7 @@ pub(crate) struct Forked {
 pub(crate) struct Birth<'a> {
     /// Its working directory, if it is another.
     pub(crate) cwd: Option<BorrowedFd<'a>>,
-    /// Where it first waits for one byte; it exits at the end of file.
+    /// Where it first waits for one byte; at the end of file it kills itself.
     pub(crate) gate: Option<BorrowedFd<'a>>,
     /// How many files it may open (`RLIMIT_NOFILE`, the soft limit), if it is another.
     pub(crate) max_files: Option<u64>,
@@ -154,7 +154,9 @@ unsafe fn run_child(
             libc::setrlimit(libc::RLIMIT_NOFILE, limit);
         }
         if errno == 0 && plan.gate >= 0 && !passes_gate(gate) {
-            libc::_exit(0);
+            // Not an exit: whoever owns the session by now could take its code for the
+            // agent's, and 0 for success.
+            libc::kill(libc::getpid(), libc::SIGKILL);
         }
         if errno == 0 {
             errno = execute(candidates, argv, env);

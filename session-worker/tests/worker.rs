@@ -245,3 +245,15 @@ fn terminate_leaves_the_embedding_programs_other_children_alone() {
     other.kill().expect("kill");
     other.wait().expect("wait");
 }
+
+#[test]
+fn a_gate_that_is_closed_does_not_end_as_an_agent_may() {
+    let mut owned = owner(&["true"]);
+    let (claim, worker) = owned.session.as_owner_mut().expect("an owner");
+    let process = session_core::Worker::prepare(worker, claim.session()).expect("a gate");
+    drop(owned);
+    let pid = rustix::process::Pid::from_raw(process.pid.get());
+    let ended = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
+    let (_, status) = ended.expect("it is our child").expect("it was waited for");
+    assert_eq!(status.terminating_signal(), Some(9), "{status:?}");
+}

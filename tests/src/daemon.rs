@@ -169,46 +169,27 @@ impl Daemon {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Streamed {
-        let (mut socket, host): (Box<dyn Socket>, _) = match &self.place {
-            Place::Tcp(address) => {
-                let socket = TcpStream::connect(address).expect("it listens");
-                socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-                (Box::new(socket), address.to_string())
-            }
-            Place::Unix(path) => {
-                // By way of its folder: no address is longer than 107 bytes (unix(7)).
-                let folder = path.parent().expect("an absolute path");
-                let folder = File::open(folder).expect("it is there");
-                let name = path.file_name().expect("an absolute path");
-                let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
-                let short = PathBuf::from(short).join(name);
-                let socket = UnixStream::connect(short).expect("it listens");
-                socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-                (Box::new(socket), "localhost".to_owned())
-            }
+        request(&self.place, &self.token, (method, path), headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// A request with a JSON body, to be sent by another thread while this daemon may
+    /// be killed: an answer that is cut off is an error.
+    pub fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &Value,
+    ) -> impl FnOnce() -> io::Result<Answer> + Send + use<> {
+        let (place, token, path) = (self.place.clone(), self.token.clone(), path.to_owned());
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
         };
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-        let has = |wanted: &str| {
-            headers
-                .iter()
-                .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
-        };
-        let authorization = format!("Bearer {}", self.token);
-        let mut all = headers.to_vec();
-        if !has("authorization") && !self.token.is_empty() {
-            all.push(("Authorization", &authorization));
+        move || {
+            let json = [("Content-Type", "application/json")];
+            request(&place, &token, (method, &path), &json, body.as_bytes())?.read_all()
         }
-        for (name, value) in all {
-            request += &format!("{name}: {value}\r\n");
-        }
-        if !body.is_empty() {
-            request += &format!("Content-Length: {}\r\n", body.len());
-        }
-        request += "\r\n";
-        let request = [request.as_bytes(), body].concat();
-        socket.write_all(&request).expect("it reads");
-        Streamed::of(socket, method).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// As [`open`](Self::open), read to the end.
@@ -311,6 +292,58 @@ impl Daemon {
             Some("text/event-stream")
         );
         Events(BufReader::new(stream))
+    }
+}
+
+/// Sends a request, and reads the answer's head.
+fn request(
+    place: &Place,
+    token: &str,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Streamed> {
+    let (mut socket, host) = connect(place)?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let has = |wanted: &str| {
+        headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
+    let authorization = format!("Bearer {token}");
+    let mut all = headers.to_vec();
+    if !has("authorization") && !token.is_empty() {
+        all.push(("Authorization", &authorization));
+    }
+    for (name, value) in all {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        request += &format!("Content-Length: {}\r\n", body.len());
+    }
+    request += "\r\n";
+    socket.write_all(&[request.as_bytes(), body].concat())?;
+    Streamed::of(socket, method)
+}
+
+/// A connection to the daemon, and the name by which it is called there.
+fn connect(place: &Place) -> io::Result<(Box<dyn Socket>, String)> {
+    match place {
+        Place::Tcp(address) => {
+            let socket = TcpStream::connect(address)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok((Box::new(socket), address.to_string()))
+        }
+        Place::Unix(path) => {
+            // By way of its folder: no address is longer than 107 bytes (unix(7)).
+            let folder = path.parent().expect("an absolute path");
+            let folder = File::open(folder)?;
+            let name = path.file_name().expect("an absolute path");
+            let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            let socket = UnixStream::connect(PathBuf::from(short).join(name))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok((Box::new(socket), "localhost".to_owned()))
+        }
     }
 }
 
@@ -523,11 +556,15 @@ impl Streamed {
     /// When it does not come in time, or is cut off.
     #[must_use]
     #[track_caller]
-    pub fn finish(mut self) -> Answer {
+    pub fn finish(self) -> Answer {
+        self.read_all()
+            .unwrap_or_else(|error| panic!("no whole answer: {error}"))
+    }
+
+    fn read_all(mut self) -> io::Result<Answer> {
         let mut body = Vec::new();
-        let read = self.body.read_to_end(&mut body);
-        read.unwrap_or_else(|error| panic!("after {} bytes: {error}", body.len()));
-        Answer { body, ..self.head }
+        self.body.read_to_end(&mut body)?;
+        Ok(Answer { body, ..self.head })
     }
 }
 

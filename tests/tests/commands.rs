@@ -582,6 +582,15 @@ fn a_signal_goes_to_the_agent() {
 }
 
 #[test]
+fn an_id_that_cannot_be_printed_is_a_failure() {
+    let project = Project::new();
+    let ran = project.run_shell("$monoco run -d --name here -- true > /dev/full");
+    ran.fails_with(&["No space left on device"]);
+    let ran = project.run_shell("$monoco stop here > /dev/full");
+    ran.code(125);
+}
+
+#[test]
 fn run_rm_leaves_nothing_behind() {
     let project = Project::new();
     let ran = project

@@ -95,7 +95,10 @@ pub(crate) fn stdout() -> BufWriter<Stdout> {
 
 /// Writes one line of data.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
-    written(stdout().write_all(format!("{}\n", sanitise::line(text)).as_bytes()))
+    let mut out = stdout();
+    let line = format!("{}\n", sanitise::line(text));
+    // What only drops away fails without a word.
+    written(out.write_all(line.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// Says something on standard error, on one line.

@@ -271,7 +271,7 @@ impl Tree {
             for child in sys::children(parent)? {
                 // A descendant whose parent died in this moment belongs to the root now.
                 let ours = |stat: &sys::Stat| stat.ppid == parent || stat.ppid == root;
-                if self.is_other_sessions(child) {
+                if self.is_other_sessions(child)? {
                     continue;
                 }
                 match find(child, ours)? {
@@ -288,26 +288,34 @@ impl Tree {
 
     /// Adds those who are told only by their environment.
     fn add_marked(&self, members: &mut Vec<Member>) -> io::Result<()> {
-        let is_ours = |pid| sys::session_mark(pid).is_some_and(|mark| mark == self.id.as_str());
+        let is_ours = |pid| -> io::Result<bool> {
+            let mark = sys::session_mark(pid)?;
+            Ok(mark.is_some_and(|mark| mark == self.id.as_str()))
+        };
         for pid in sys::all_pids()? {
             let known = members.iter().any(|member| member.pid == pid);
-            if !known
-                && is_ours(pid)
-                && !sys::holds_lease(pid, LEASE_FD)
-                && let Some(member) = find(pid, |_| is_ours(pid))?
-            {
-                members.push(member);
+            if known || !is_ours(pid)? || sys::holds_lease(pid, LEASE_FD)? {
+                continue;
             }
+            let mut still_ours = Ok(true);
+            let found = find(pid, |_| {
+                still_ours = is_ours(pid);
+                matches!(still_ours, Ok(true))
+            });
+            still_ours?;
+            members.extend(found?);
         }
         Ok(())
     }
 
     /// Whether `pid` belongs to a session that the agent started: its supervisor,
     /// or, where that has died, its agent.
-    fn is_other_sessions(&self, pid: Pid) -> bool {
-        sys::holds_lease(pid, LEASE_FD)
-            || sys::session_mark(pid)
-                .is_some_and(|mark| mark != self.id.as_str() && SessionId::parse(&mark).is_ok())
+    fn is_other_sessions(&self, pid: Pid) -> io::Result<bool> {
+        if sys::holds_lease(pid, LEASE_FD)? {
+            return Ok(true);
+        }
+        let mark = sys::session_mark(pid)?;
+        Ok(mark.is_some_and(|mark| mark != self.id.as_str() && SessionId::parse(&mark).is_ok()))
     }
 }
 
@@ -317,11 +325,16 @@ impl Tree {
 /// # Errors
 /// When the system does not let us look.
 pub fn marked() -> io::Result<Vec<(Pid, SessionId)>> {
-    let pids = sys::all_pids()?
-        .into_iter()
-        .filter(|pid| !sys::holds_lease(*pid, LEASE_FD));
-    let mark = |pid| Some((pid, SessionId::parse(&sys::session_mark(pid)?).ok()?));
-    Ok(pids.filter_map(mark).collect())
+    let mut marked = Vec::new();
+    for pid in sys::all_pids()? {
+        if !sys::holds_lease(pid, LEASE_FD)?
+            && let Some(mark) = sys::session_mark(pid)?
+            && let Ok(id) = SessionId::parse(&mark)
+        {
+            marked.push((pid, id));
+        }
+    }
+    Ok(marked)
 }
 
 /// The process `pid`, if it lives and, with its pidfd open, is who was meant.
@@ -332,7 +345,8 @@ fn find(pid: Pid, ours: impl FnOnce(&sys::Stat) -> bool) -> io::Result<Option<Me
     let look = match sys::look(pid) {
         sys::Look::Found(stat) if ours(&stat) => Seen::Stat(stat),
         // It was found among its parent's children; more cannot be known of it.
-        sys::Look::Hidden(_) => Seen::Hidden,
+        sys::Look::Hidden(error) if is_hiding(&error) => Seen::Hidden,
+        sys::Look::Hidden(error) => return Err(error),
         sys::Look::Found(_) | sys::Look::Absent => return Ok(None),
     };
     // Not ended after the look: the pid was not handed on before it. (The state Z
@@ -357,19 +371,34 @@ fn sorted(pids: impl Iterator<Item = Pid>) -> Vec<Pid> {
     pids
 }
 
+/// Whether `/proc` keeps a process from us, and not only in this moment: who cannot
+/// be looked at for want of a descriptor is nobody who may be left out.
+fn is_hiding(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 impl Member {
     /// Signals this process, and no other that has its pid by now. One pidfd at a
     /// time: a tree may have more processes than we may have descriptors.
     fn signal(&self, signal: i32) -> Result<(), TreeError> {
         let opened = ProcessHandle::open(self.pid).map_err(TreeError::Look)?;
         let Some(handle) = opened else { return Ok(()) };
-        let is_same = match (self.look, sys::look(self.pid)) {
-            (Seen::Stat(then), sys::Look::Found(now)) => then.start_ticks == now.start_ticks,
-            (_, sys::Look::Hidden(_)) => true,
-            _ => false,
-        };
-        if !is_same || handle.has_ended().map_err(TreeError::Look)? {
+        let now = sys::look(self.pid);
+        if handle.has_ended().map_err(TreeError::Look)? {
             return Ok(());
+        }
+        match (self.look, now) {
+            (Seen::Stat(then), sys::Look::Found(now)) if then.start_ticks == now.start_ticks => {}
+            (_, sys::Look::Hidden(error)) if is_hiding(&error) => {}
+            (_, sys::Look::Hidden(error)) => return Err(TreeError::Look(error)),
+            // Its pid was handed on.
+            (Seen::Stat(_), sys::Look::Found(_)) | (_, sys::Look::Absent) => return Ok(()),
+            // To pass over it without a word would tell that it was signalled.
+            (Seen::Hidden, sys::Look::Found(_)) => {
+                let error =
+                    io::Error::other(format!("process {} was hidden, and is not", self.pid));
+                return Err(TreeError::Look(error));
+            }
         }
         match handle.signal(signal) {
             Ok(()) | Err(SignalError::Gone(_)) => Ok(()),
@@ -425,4 +454,25 @@ pub enum TreeError {
     /// Some of the tree outlived every KILL.
     #[error("processes are still there after KILL: {}", .0.iter().map(Pid::to_string).collect::<Vec<_>>().join(", "))]
     Survivors(Vec<Pid>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_could_not_be_looked_at_before_is_not_passed_over_in_silence() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .expect("sleep can be executed");
+        let member = Member {
+            pid: Pid::new(child.id().into()).expect("a pid"),
+            look: Seen::Hidden,
+        };
+        let told = member.signal(libc_signal::CONT);
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        assert!(matches!(told, Err(TreeError::Look(_))), "{told:?}");
+    }
 }

@@ -237,31 +237,53 @@ pub(crate) fn all_pids() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// The session that `pid` says in its environment to belong to.
-pub(crate) fn session_mark(pid: Pid) -> Option<String> {
-    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-    let mut environ = Vec::new();
-    // ARG_MAX bounds the environment (execve(2)); 8 MiB is more than any sets it to by default.
-    file.take(8 << 20).read_to_end(&mut environ).ok()?;
+/// The session that `pid` says in its environment to belong to; `None` as well where
+/// it is another user's. An error is none of both.
+pub(crate) fn session_mark(pid: Pid) -> io::Result<Option<String>> {
+    let read = || {
+        let file = fs::File::open(format!("/proc/{pid}/environ"))?;
+        let mut environ = Vec::new();
+        // ARG_MAX bounds the environment (execve(2)); 8 MiB is more than any sets it to by default.
+        file.take(8 << 20).read_to_end(&mut environ)?;
+        Ok(environ)
+    };
+    let Some(environ) = unless_gone_or_kept(read())? else {
+        return Ok(None);
+    };
     let name = crate::process::SESSION_ID_VAR.as_bytes();
     let value = environ.split(|b| *b == 0).find_map(|variable| {
         variable
             .strip_prefix(name)
             .and_then(|rest| rest.strip_prefix(b"="))
     });
-    value.map(|value| String::from_utf8_lossy(value).into_owned())
+    Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
 }
 
 /// Whether `pid` has a lease open, and held, under descriptor `fd`.
-pub(crate) fn holds_lease(pid: Pid, fd: i32) -> bool {
+pub(crate) fn holds_lease(pid: Pid, fd: i32) -> io::Result<bool> {
     let link = format!("/proc/{pid}/fd/{fd}");
-    let Ok(target) = fs::read_link(&link) else {
-        return false;
+    let Some(target) = unless_gone_or_kept(fs::read_link(&link))? else {
+        return Ok(false);
     };
     // A removed lease is marked so; it still is one (proc_pid_fd(5)).
     let target = target.to_string_lossy();
     let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
-    crate::store::is_lease_path(target.as_ref()) && crate::lease::is_held(link.as_ref())
+    if !crate::store::is_lease_path(target.as_ref()) {
+        return Ok(false);
+    }
+    let held = unless_gone_or_kept(crate::lease::is_held(link.as_ref()))?;
+    Ok(held.unwrap_or(false))
+}
+
+/// `None` for what is gone, or kept from us for good.
+fn unless_gone_or_kept<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The filesystems to which nobody writes but through this kernel, so that inotify

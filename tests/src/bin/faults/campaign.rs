@@ -80,12 +80,44 @@ impl Campaign {
         mut attempt: impl FnMut(&mut Self, u64, &mut Chance) -> Result<(), String>,
     ) {
         while let Some(trial) = self.next_trial() {
-            let mut chance = self.chance(trial);
-            let attempted = self.attempt(|campaign| attempt(campaign, trial, &mut chance));
-            if let Err(broken) = attempted {
-                self.fail(trial, &broken);
-            }
+            self.one_trial(trial, &mut attempt);
         }
+    }
+
+    /// As [`each_trial`](Self::each_trial), for trials whose numbers say what they are.
+    /// The seed orders them, so that whoever has little time sees some of everything.
+    pub(crate) fn each_of(
+        &mut self,
+        mut numbers: Vec<u64>,
+        mut attempt: impl FnMut(&mut Self, u64, &mut Chance) -> Result<(), String>,
+    ) {
+        match self.only_trial {
+            Some(number) => numbers = vec![number],
+            None => self.chance(u64::MAX).shuffle(&mut numbers),
+        }
+        for number in numbers {
+            if self.next_trial().is_none() {
+                return;
+            }
+            self.one_trial(number, &mut attempt);
+        }
+    }
+
+    fn one_trial(
+        &mut self,
+        trial: u64,
+        attempt: &mut impl FnMut(&mut Self, u64, &mut Chance) -> Result<(), String>,
+    ) {
+        let mut chance = self.chance(trial);
+        let attempted = self.attempt(|campaign| attempt(campaign, trial, &mut chance));
+        if let Err(broken) = attempted {
+            self.fail(trial, &broken);
+        }
+    }
+
+    /// The one trial that is repeated, if one is.
+    pub(crate) fn repeated(&self) -> Option<u64> {
+        self.only_trial
     }
 
     /// The dice of one trial.

@@ -36,6 +36,19 @@ impl Chance {
         &of[i]
     }
 
+    /// Whether one of `n` throws hits.
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// Puts `all` in an order of this dice's own (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
+        for i in (1..all.len()).rev() {
+            let other = self.below(i as u64 + 1);
+            all.swap(i, usize::try_from(other).expect("an index"));
+        }
+    }
+
     /// A moment up to `longest`; short ones come as often as long ones, by
     /// magnitude, since what matters happens at once or late.
     pub(crate) fn moment(&mut self, longest: Duration) -> Duration {

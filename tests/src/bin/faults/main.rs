@@ -5,6 +5,7 @@
 mod agents;
 mod campaign;
 mod chance;
+mod command;
 mod identity;
 mod kill;
 mod model;

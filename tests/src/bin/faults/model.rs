@@ -1,7 +1,7 @@
 //! What may be true of a session, from what was done to it. It knows nothing of
 //! how Monoco works.
 
-use session_core::{Outcome, Session, Status, WaitStatus};
+use session_core::{Outcome, Session, SpawnFailure, Status, WaitStatus};
 
 /// What the agent does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,10 @@ impl Deeds {
         }
         let allowed = match outcome {
             Outcome::Exited { code } => self.verb == Verb::Exit(*code),
-            Outcome::Signaled { signal, .. } => *signal == KILL && self.killed_agent,
+            // A gate whose supervisor died kills itself.
+            Outcome::Signaled { signal, .. } => {
+                *signal == KILL && (self.killed_agent || self.killed_supervisor)
+            }
             Outcome::Stopped { wait_status, .. } => {
                 self.stopped && wait_status.is_none_or(|status| self.allows_end(status))
             }
@@ -74,5 +77,29 @@ impl Deeds {
             // Before it catches TERM, TERM ends it; what does not end is killed.
             WaitStatus::Signaled { signal, .. } => signal == TERM || signal == KILL,
         }
+    }
+}
+
+/// The exit code that `wait` must tell of a session that has ended so.
+pub(crate) fn exit_code(outcome: &Outcome) -> i32 {
+    let of_wait = |status: &WaitStatus| match status {
+        WaitStatus::Exited { code } => *code,
+        WaitStatus::Signaled { signal, .. } => 128 + signal,
+    };
+    match outcome {
+        Outcome::Exited { code } => *code,
+        Outcome::Signaled { signal, .. } => 128 + signal,
+        Outcome::TimedOut { .. } => 124,
+        // Never 0 for what was stopped.
+        Outcome::Stopped { wait_status, .. } => match wait_status.as_ref().map(of_wait) {
+            None | Some(0) => 143,
+            Some(code) => code,
+        },
+        Outcome::SpawnFailed { reason, .. } => match reason {
+            Some(SpawnFailure::NotFound) => 127,
+            Some(SpawnFailure::NotExecutable) => 126,
+            None => 125,
+        },
+        Outcome::Lost { .. } => 125,
     }
 }

@@ -23,11 +23,6 @@ pub(crate) fn known(project: &Project) -> BTreeSet<SessionId> {
     sessions.into_iter().map(|seen| seen.session.id).collect()
 }
 
-/// A session that was not there before.
-pub(crate) fn newest(project: &Project, before: &BTreeSet<SessionId>) -> Option<SessionId> {
-    known(project).difference(before).next().cloned()
-}
-
 /// Nothing is torn, and what was acknowledged is there. Returns the new session.
 pub(crate) fn check_records(
     project: &Project,
@@ -70,8 +65,9 @@ pub(crate) fn check_records(
     }
 }
 
-/// Every agent that runs is known by its record, with its pid.
+/// Every agent that runs, or ever ran, is known by its record, with its pid.
 pub(crate) fn check_agents(project: &Project, id: &SessionId) -> Result<(), String> {
+    check_the_one_that_ran(project, id)?;
     let start = Instant::now();
     loop {
         let stray = project
@@ -86,6 +82,21 @@ pub(crate) fn check_agents(project: &Project, id: &SessionId) -> Result<(), Stri
             }
             Some(pid) => return Err(format!("process {pid} runs, and no record knows it")),
         }
+    }
+}
+
+/// An agent that tells its pid has run.
+fn check_the_one_that_ran(project: &Project, id: &SessionId) -> Result<(), String> {
+    let Some(pid) = project.pids(id.as_str()).first().copied() else {
+        return Ok(());
+    };
+    let seen = manager(project).and_then(|manager| manager.get(id).ok());
+    let recorded = seen.and_then(|seen| seen.session.pid());
+    match recorded {
+        Some(known) if known.get() == pid => Ok(()),
+        recorded => Err(format!(
+            "process {pid} ran as agent, the record says {recorded:?}"
+        )),
     }
 }
 
@@ -113,10 +124,18 @@ pub(crate) fn end(
         return Err(format!("stop {id} was refused: {}", ran.err().trim_end()));
     }
     check_deserted(project, Some(id))?;
+    check_end(project, &session.id, deeds, campaign).map(drop)
+}
+
+/// The session has ended, and as it may have from what was done to it.
+pub(crate) fn check_end(
+    project: &Project,
+    id: &SessionId,
+    deeds: Deeds,
+    campaign: &mut Campaign,
+) -> Result<Session, String> {
     let manager = manager(project).ok_or("the project is lost")?;
-    let seen = manager
-        .get(&session.id)
-        .map_err(|error| format!("{id}: {error}"))?;
+    let seen = manager.get(id).map_err(|error| format!("{id}: {error}"))?;
     let shown = seen.shown();
     if !shown.status().is_terminal() {
         return Err(format!("{id} is {} after it was stopped", shown.status()));
@@ -126,14 +145,25 @@ pub(crate) fn end(
         "crashed" => "crashed",
         _ => "stopped or lost",
     });
-    deeds.allow(&shown).map_err(|why| format!("{id}: {why}"))
+    deeds.allow(&shown).map_err(|why| format!("{id}: {why}"))?;
+    Ok(shown)
 }
 
 /// Nobody is left who was started for this project.
 pub(crate) fn check_deserted(project: &Project, id: Option<&str>) -> Result<(), String> {
+    check_deserted_but(project, id, &[])
+}
+
+/// The same, for those who may stay.
+pub(crate) fn check_deserted_but(
+    project: &Project,
+    id: Option<&str>,
+    staying: &[i32],
+) -> Result<(), String> {
     let start = Instant::now();
     loop {
-        let survivors = project.survivors();
+        let mut survivors = project.survivors();
+        survivors.retain(|pid| !staying.contains(pid));
         if survivors.is_empty() {
             return Ok(());
         }
@@ -142,4 +172,13 @@ pub(crate) fn check_deserted(project: &Project, id: Option<&str>) -> Result<(), 
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What lies in `run/` beside its `.gitignore`: `.new-` and `.old-` directories of
+/// those who died midway are left out, since nobody may touch young ones.
+pub(crate) fn litter(project: &Project) -> Vec<String> {
+    let run = project.path().join(".monoco/run");
+    let entries = std::fs::read_dir(run).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).collect()
 }
