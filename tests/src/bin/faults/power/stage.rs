@@ -30,6 +30,8 @@ pub(super) struct Stage<'a> {
 
 /// Calls that name a file, or have one open, or make processes or rings.
 const TRACED: &str = "trace=%file,%desc,%process,/^sync,io_uring_setup";
+/// A disk that takes its time: whoever builds on what is not synced yet is seen.
+const SLOWED: &str = "inject=fsync,fdatasync:delay_enter=150000";
 
 impl<'a> Stage<'a> {
     /// In `project`, as it stands.
@@ -49,7 +51,7 @@ impl<'a> Stage<'a> {
 
     fn with(project: &'a Project, small: Option<(&[&str], u32)>) -> Result<Self, String> {
         let strace = format!(
-            "strace -f -qq -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e signal=none sh",
+            "strace -f -q -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e '{SLOWED}' -e signal=none sh",
             project.state_home().join("trace").display()
         );
         let copy = project.state_home().join("copy");
@@ -138,6 +140,10 @@ impl<'a> Stage<'a> {
         let trace = trace.map_err(|error| format!("no trace: {error}"))?;
         let path = self.project.path().to_string_lossy();
         let ops = trace::read(&String::from_utf8_lossy(&trace), &path)?;
+        // Without their ends no command would have acknowledged anything.
+        if !ops.iter().any(|op| matches!(op, Op::Ended { .. })) {
+            return Err("the trace tells of nobody's end".to_owned());
+        }
         let before = Disk::durable(self.before);
         let mut after = before.clone();
         for op in &ops {
