@@ -30,13 +30,18 @@ pub(super) struct Stage<'a> {
 
 /// Calls that name a file, or have one open, or make processes or rings.
 const TRACED: &str = "trace=%file,%desc,%process,/^sync,io_uring_setup";
-/// A disk that takes its time: whoever builds on what is not synced yet is seen.
-const SLOWED: &str = "inject=fsync,fdatasync:delay_enter=150000";
 
 impl<'a> Stage<'a> {
     /// In `project`, as it stands.
     pub(super) fn new(project: &'a Project) -> Result<Self, String> {
-        Self::with(project, None)
+        Self::with(project, None, "")
+    }
+
+    /// As [`new`](Self::new), on a disk that takes its time: whoever builds on what is
+    /// not synced yet is seen.
+    pub(super) fn on_slow_disk(project: &'a Project) -> Result<Self, String> {
+        let slowed = "-e inject=fsync,fdatasync:delay_enter=150000";
+        Self::with(project, None, slowed)
     }
 
     /// In `project`, on a disk of so many KiB that only the scenario sees. `unshare`
@@ -46,12 +51,16 @@ impl<'a> Stage<'a> {
         unshare: &[&str],
         kib: u32,
     ) -> Result<Self, String> {
-        Self::with(project, Some((unshare, kib)))
+        Self::with(project, Some((unshare, kib)), "")
     }
 
-    fn with(project: &'a Project, small: Option<(&[&str], u32)>) -> Result<Self, String> {
+    fn with(
+        project: &'a Project,
+        small: Option<(&[&str], u32)>,
+        options: &str,
+    ) -> Result<Self, String> {
         let strace = format!(
-            "strace -f -q -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e '{SLOWED}' -e signal=none sh",
+            "strace -f -q -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e signal=none {options} sh",
             project.state_home().join("trace").display()
         );
         let copy = project.state_home().join("copy");
