@@ -148,7 +148,10 @@ impl<'a> Watch<'a> {
         for _ in 0..MAX_LOOKS {
             let seen = self.manager.get(&self.id)?;
             match &seen.liveness {
-                Liveness::Ended => return Ok(Next::Ended(Box::new(seen.session))),
+                Liveness::Ended => {
+                    self.manager.sync_records();
+                    return Ok(Next::Ended(Box::new(seen.session)));
+                }
                 Liveness::Lost(_) | Liveness::Abandoned => {
                     settle(self.manager, &self.id);
                     return Ok(Next::Ended(Box::new(seen.shown())));

@@ -417,6 +417,18 @@ impl SessionManager {
         Ok(reconcile::plan(&self.list()?.sessions, &running))
     }
 
+    /// Makes durable what was read of the records: for whoever tells others of what
+    /// an owner has written, and may be about to sync. Where that cannot be done,
+    /// what was read is true all the same.
+    pub fn sync_records(&self) {
+        if let Ok(store) = self.store()
+            && let Ok(sessions) = store.sessions()
+        {
+            // Nothing better is to be had on a disk that fails.
+            let _ = rustix::fs::fsync(sessions);
+        }
+    }
+
     /// Settles one session, if its end is certain.
     ///
     /// # Errors

@@ -390,6 +390,7 @@ pub(crate) fn terminate_observed(
     }
     match &observation.liveness {
         Liveness::Ended => {
+            manager.sync_records();
             if let Some(Outcome::Lost { cause }) = observation.session.outcome() {
                 orphan::end_leftovers(id, *cause, grace)?;
             }

@@ -396,12 +396,12 @@ fn after_a_reboot_everything_is_lost_and_nothing_is_signalled() {
     });
 }
 
-/// What a start syncs: the directories, by their paths in the project, in order.
-fn synced_by_a_start(project: &Project) -> Vec<String> {
+/// The directories that a command syncs, by their paths in the project, in order.
+fn synced_by(project: &Project, words: &[&str]) -> Vec<String> {
     let trace = project.state_home().join("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-y", "-e", "trace=fsync", "-o"]);
-    strace.arg(&trace).arg(monoco()).args(["run", "--", "true"]);
+    strace.arg(&trace).arg(monoco()).args(words);
     let started = project.at_home(strace).spawn();
     finish(started.expect("strace can be executed")).ok();
     let trace = std::fs::read_to_string(&trace).expect("a trace");
@@ -421,13 +421,27 @@ fn a_power_loss_does_not_take_the_way_to_a_record_that_was_acknowledged() {
     }
     let project = Project::new();
     let record = "./.monoco/sessions";
+    let start = ["run", "--", "true"];
     let first = ["./.monoco", ".", record, record];
-    assert_eq!(synced_by_a_start(&project), first);
-    assert_eq!(synced_by_a_start(&project), [record, record]);
+    assert_eq!(synced_by(&project, &start), first);
+    assert_eq!(synced_by(&project, &start), [record, record]);
     // Somebody made the directories, and died before they were durable.
     let project = Project::new();
     std::fs::create_dir_all(project.path().join(record)).expect("a writable directory");
-    assert_eq!(synced_by_a_start(&project), first);
+    assert_eq!(synced_by(&project, &start), first);
+}
+
+#[test]
+fn an_end_that_is_only_read_is_synced_before_it_is_told() {
+    if !works(&["strace", "-o", "/dev/null", "true"]) {
+        return skip("it needs strace(1), and permission to trace");
+    }
+    let project = Project::new();
+    let id = project.start(&[], &["true"]);
+    project.wait_for_release(&id);
+    for verb in ["wait", "stop"] {
+        assert_eq!(synced_by(&project, &[verb, &id]), ["./.monoco/sessions"]);
+    }
 }
 
 #[test]

@@ -82,6 +82,8 @@ pub(crate) fn run(campaign: &mut Campaign) {
 fn moment(n: u64, n_ops: usize) -> usize {
     let bits = MOMENTS.trailing_zeros();
     let mirrored = (n % MOMENTS).reverse_bits() >> (u64::BITS - bits);
+    // Where most is promised first.
+    let mirrored = mirrored ^ (MOMENTS / 2 + MOMENTS / 4);
     usize::try_from(mirrored * n_ops as u64 / MOMENTS).expect("an index")
 }
 

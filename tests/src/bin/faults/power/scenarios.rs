@@ -67,6 +67,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "an end that only just stands in the record",
+        play: wait_at_once,
+    },
+    Scenario {
         name: "suspend and resume",
         play: |project| {
             three_others(project);
@@ -163,6 +167,17 @@ fn play(
 fn start_and_stop(stage: &mut Stage<'_>) -> Result<(), String> {
     let id = stage.start(&["sleep"])?;
     stage.run(&["stop", "-t", "5", &id]).map(drop)
+}
+
+/// Whoever waits reads the end before its writer has synced it.
+fn wait_at_once(project: &Project) -> Result<Played, String> {
+    let mut stage = Stage::on_slow_disk(project)?;
+    let id = stage.start(&["exit", "3"])?;
+    let look = format!("grep -q '\"outcome\"' .monoco/sessions/{id}.json");
+    stage.shell(0, &format!("until {look}; do :; done"))?;
+    stage.run_for(3, &["wait", &id])?;
+    stage.run(&["stop", &id])?;
+    stage.end().map(Played::Recorded)
 }
 
 /// Two sessions that have ended, and one that lives.

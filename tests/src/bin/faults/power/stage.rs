@@ -34,7 +34,14 @@ const TRACED: &str = "trace=%file,%desc,%process,/^sync,io_uring_setup";
 impl<'a> Stage<'a> {
     /// In `project`, as it stands.
     pub(super) fn new(project: &'a Project) -> Result<Self, String> {
-        Self::with(project, None)
+        Self::with(project, None, "")
+    }
+
+    /// As [`new`](Self::new), on a disk that takes its time: whoever builds on what is
+    /// not synced yet is seen.
+    pub(super) fn on_slow_disk(project: &'a Project) -> Result<Self, String> {
+        let slowed = "-e inject=fsync,fdatasync:delay_enter=150000";
+        Self::with(project, None, slowed)
     }
 
     /// In `project`, on a disk of so many KiB that only the scenario sees. `unshare`
@@ -44,12 +51,16 @@ impl<'a> Stage<'a> {
         unshare: &[&str],
         kib: u32,
     ) -> Result<Self, String> {
-        Self::with(project, Some((unshare, kib)))
+        Self::with(project, Some((unshare, kib)), "")
     }
 
-    fn with(project: &'a Project, small: Option<(&[&str], u32)>) -> Result<Self, String> {
+    fn with(
+        project: &'a Project,
+        small: Option<(&[&str], u32)>,
+        options: &str,
+    ) -> Result<Self, String> {
         let strace = format!(
-            "strace -f -qq -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e signal=none sh",
+            "strace -f -q -y -xx -s 4194304 -o '{}' -e '{TRACED}' -e signal=none {options} sh",
             project.state_home().join("trace").display()
         );
         let copy = project.state_home().join("copy");
@@ -138,6 +149,10 @@ impl<'a> Stage<'a> {
         let trace = trace.map_err(|error| format!("no trace: {error}"))?;
         let path = self.project.path().to_string_lossy();
         let ops = trace::read(&String::from_utf8_lossy(&trace), &path)?;
+        // Without their ends no command would have acknowledged anything.
+        if !ops.iter().any(|op| matches!(op, Op::Ended { .. })) {
+            return Err("the trace tells of nobody's end".to_owned());
+        }
         let before = Disk::durable(self.before);
         let mut after = before.clone();
         for op in &ops {
