@@ -259,6 +259,7 @@ fn what_the_original_has_must_be_there() {
 fn what_contradicts_itself_is_no_session() {
     let alive = running(bare());
     check_changed(&alive, "\"pid\": 4242", "\"pid\": null", "no pid");
+    check_changed(&alive, "\"running\"", "\"pending\"", "but there is a pid");
     let dead = ended(alive.clone(), Outcome::Exited { code: 0 });
     check_changed(&dead, "\"pid\": 4242", "\"pid\": null", "no pid");
     for word in Status::ALL
