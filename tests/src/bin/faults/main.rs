@@ -4,10 +4,14 @@
 
 mod campaign;
 mod chance;
+mod fuzz;
+mod hostile;
 mod kill;
 mod model;
+mod mutator;
 mod promise;
 mod syscalls;
+mod tree;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -32,6 +36,48 @@ const PLANS: &[Plan] = &[
         trials: u64::MAX,
         weight: 6,
         run: syscalls::run,
+    },
+    Plan {
+        name: "hostile/records",
+        trials: 60,
+        weight: 3,
+        run: hostile::records,
+    },
+    Plan {
+        name: "hostile/files",
+        trials: 200,
+        weight: 3,
+        run: hostile::files,
+    },
+    Plan {
+        name: "hostile/mutants",
+        trials: 60,
+        weight: 2,
+        run: hostile::mutants,
+    },
+    Plan {
+        name: "fuzz/record",
+        trials: 250,
+        weight: 1,
+        run: fuzz::record,
+    },
+    Plan {
+        name: "fuzz/id",
+        trials: 250,
+        weight: 1,
+        run: fuzz::id,
+    },
+    Plan {
+        name: "fuzz/control",
+        trials: 200,
+        weight: 1,
+        run: fuzz::control,
+    },
+    Plan {
+        name: "fuzz/http",
+        trials: 200,
+        weight: 1,
+        run: fuzz::http,
     },
 ];
 
