@@ -95,7 +95,7 @@ impl Mutator {
     /// Something odd, or a word of some seed.
     fn word(&self, chance: &mut Chance) -> &[u8] {
         match chance.below(2) {
-            0 => *chance.pick::<&[u8]>(&ODD),
+            0 => chance.pick::<&[u8]>(&ODD),
             _ => chance.pick::<Vec<u8>>(&self.words).as_slice(),
         }
     }

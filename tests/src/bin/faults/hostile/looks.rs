@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use monoco_tests::{Project, Ran, RawServer, finish, monoco};
+use monoco_tests::{Project, Ran, RawServer, finish, monoco, works};
 use serde_json::Value;
 
 use crate::campaign::Campaign;
 
 /// How long any command may take, and any answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);
-/// How long a program takes to start and to end on a machine that has nothing else to do.
-const USUAL_START: Duration = Duration::from_millis(5);
+/// How long [`slowness`] takes on a machine that has nothing else to do.
+const USUAL: Duration = Duration::from_millis(20);
 /// How much address space a command may have, in KiB: its threads' stacks, and no
 /// file that is larger than a record may be.
 const SPACE: u64 = 256 << 10;
@@ -171,7 +171,7 @@ fn spawn(who: Who, project: &Project, args: &[&OsStr]) -> std::process::Child {
 }
 
 /// Does it within the limit. A machine that has much else to do takes longer for
-/// everything, so for each time that it takes to start a program the limit is longer.
+/// everything, so the limit grows with what else takes longer.
 pub(super) fn in_time<T>(
     what: &str,
     campaign: &mut Campaign,
@@ -185,14 +185,7 @@ pub(super) fn in_time<T>(
     if took <= LIMIT {
         return Ok(done);
     }
-    let start = Instant::now();
-    finish(
-        Command::new(monoco())
-            .arg("--version")
-            .spawn()
-            .expect("it can be executed"),
-    );
-    let slowness = start.elapsed().as_secs_f64() / USUAL_START.as_secs_f64();
+    let slowness = slowness();
     if took > LIMIT.mul_f64(slowness.max(1.0)) {
         return Err(format!(
             "{what} took {took:?}, {slowness:.1} times the usual allowed"
@@ -208,4 +201,17 @@ pub(super) fn alive(server: &RawServer) -> Result<(), String> {
         answer if answer.status == 200 => Ok(()),
         answer => Err(format!("the daemon is not well: {answer}")),
     }
+}
+
+/// How many times longer than usual it takes here and now to start a program, and to
+/// write something durably.
+fn slowness() -> f64 {
+    let start = Instant::now();
+    let script = ["sh", "-c", "echo > \"$0\" && sync \"$0\" && rm \"$0\""];
+    let file = std::env::temp_dir().join(format!("slowness-{}", std::process::id()));
+    for _ in 0..3 {
+        // How long it takes is all that is asked.
+        let _ = works(&[&script[..], &[&file.to_string_lossy()]].concat());
+    }
+    start.elapsed().as_secs_f64() / USUAL.as_secs_f64()
 }

@@ -25,7 +25,10 @@ pub(crate) fn run(campaign: &mut Campaign) {
         let mut mutants: Vec<_> = (0..PARSED).map(|_| mutator.mutant(chance)).collect();
         for (n, mutant) in mutants.iter_mut().enumerate() {
             named(mutant, &id(n));
-            let parsed = campaign.attempt(|_| Ok(check_record(mutant)));
+            let parsed = campaign.attempt(|_| {
+                check_record(mutant);
+                Ok(())
+            });
             parsed.map_err(|why| format!("{why}\n  for {}", mutant.escape_ascii()))?;
             campaign.count("mutants");
         }

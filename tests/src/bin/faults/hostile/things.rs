@@ -60,12 +60,23 @@ impl Thing {
         self == Self::HardLink || (is_folder && self == Self::Folder)
     }
 
+    /// Whether it cannot be asked if a lease there is held.
+    pub(super) fn is_untold(self) -> bool {
+        let links = [
+            Self::LinkOut,
+            Self::Dangling,
+            Self::LinkToItself,
+            Self::LinkToDevice,
+        ];
+        links.contains(&self) || matches!(self, Self::Socket | Self::Closed)
+    }
+
     /// Puts it at `path`; what stood there goes to `outside`.
     pub(super) fn plant(self, path: &Path, outside: &Path) -> io::Result<()> {
         let aside = aside(path, outside);
         match self {
             Self::Foreign => return chown(path, Some(NOBODY), Some(NOBODY)),
-            Self::Closed => return fs::set_permissions(path, fs::Permissions::from_mode(0)),
+            Self::Closed => return fs::set_permissions(path, fs::Permissions::from_mode(0o000)),
             _ => fs::rename(path, &aside)?,
         }
         match self {
