@@ -57,8 +57,11 @@ pub(crate) fn run(target: &str, arguments: &[&str]) -> Result<(), String> {
         let made = std::fs::create_dir_all(folder);
         made.map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     }
-    let mut fuzzer = Command::new(&program);
+    // What begins as C++ does not ignore SIGPIPE, as Rust programs do; this is inherited.
+    let mut fuzzer = Command::new("sh");
     fuzzer
+        .args(["-c", "trap '' PIPE; exec \"$0\" \"$@\""])
+        .arg(&program)
         .arg(format!("-max_total_time={}", (minutes * 60.0).round()))
         .arg(format!("-max_len={MAX_LEN}"))
         .args(["-timeout=10", "-print_final_stats=1"])

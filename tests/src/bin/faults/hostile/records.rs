@@ -39,6 +39,8 @@ fn attempt(cases: &[&Case], campaign: &mut Campaign) -> Result<(), String> {
         fs::write(project.log_path(&id), "the log\n").expect("a writable project");
     }
     huge(&project);
+    // What takes a command too much memory would take a daemon, and us, as much.
+    at_once(&project, &["ps", "-a", "--no-reconcile"], campaign)?;
     let server = RawServer::start(&project, &[]);
     let verdicts = agreed(&project, &server, campaign)?;
     check_expected(cases, &verdicts)?;
