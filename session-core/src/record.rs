@@ -291,6 +291,8 @@ impl Fields {
                 .ok_or_else(|| format!("the status is {status}, but there is no pid"))
         };
         let outcome = self.outcome.take().flatten();
+        // Nobody could tell whether that process is the agent, or ever was.
+        let too_early = status == Status::Pending && process.is_some();
         let state = match status {
             Status::Pending => State::Pending,
             Status::Running => State::Running {
@@ -311,6 +313,9 @@ impl Fields {
             }),
         };
         let state = with_outcome(state, outcome)?;
+        if too_early {
+            return Err(format!("the status is {status}, but there is a pid"));
+        }
         Ok(Session {
             id: required(self.id, "id")?,
             issue_id: required(self.issue_id, "issue_id")?,

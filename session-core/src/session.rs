@@ -309,7 +309,9 @@ impl Session {
 
     fn add_suspension(&mut self, since: Option<Timestamp>, now: Timestamp) {
         let lasted = since.map_or(Duration::ZERO, |since| now.since(since));
-        self.suspended_for = (self.suspended_for + lasted).min(MAX_SUSPENSION);
+        let suspended_for = (self.suspended_for + lasted).min(MAX_SUSPENSION);
+        // As a record holds it: a long one has no nanoseconds in a floating-point number.
+        self.suspended_for = Duration::from_secs_f64(suspended_for.as_secs_f64());
     }
 
     /// A clock that was set back must not make a record look older than it was.

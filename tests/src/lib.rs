@@ -5,6 +5,7 @@
 //! a time: everything waits for a condition, with a deadline.
 
 mod daemon;
+pub mod fuzz;
 mod process;
 mod project;
 mod ran;

@@ -234,7 +234,7 @@ pub fn token_path(project: &Project) -> PathBuf {
 }
 
 impl Raw {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
@@ -265,18 +265,24 @@ impl Raw {
     /// When it does not come in time, or is none.
     #[track_caller]
     pub fn answer(&mut self) -> Option<Answer> {
-        let mut answer = self.head()?;
-        let body_less = matches!(answer.status, 100..=199 | 204 | 304);
-        let len = answer.header("content-length");
+        let head = self.head()?;
+        Some(self.body_of(head))
+    }
+
+    /// Reads the body that belongs to `head`.
+    #[track_caller]
+    pub(crate) fn body_of(&mut self, mut head: Answer) -> Answer {
+        let body_less = matches!(head.status, 100..=199 | 204 | 304);
+        let len = head.header("content-length");
         let len = len.map(|len| len.parse().expect("a length is a number"));
-        answer.body = if body_less {
+        head.body = if body_less {
             Vec::new()
-        } else if answer.header("transfer-encoding").is_some() {
+        } else if head.header("transfer-encoding").is_some() {
             self.chunks()
         } else {
             self.take(len.unwrap_or(usize::MAX))
         };
-        Some(answer)
+        head
     }
 
     /// Reads an answer up to its body; `None` when the connection was closed without one.

@@ -28,6 +28,8 @@ const NOT_IN_CORE: &[&str] = &["tokio", "axum", "hyper", "clap"];
 
 pub(crate) fn lint() -> Result<(), String> {
     cargo(&["fmt", "--all", "--check"], &[])?;
+    let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"];
+    cargo(&fuzz, &[])?;
     cargo(
         &[
             "clippy",

@@ -8,6 +8,7 @@
 
 mod checks;
 mod faults;
+mod fuzz;
 mod man;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
   faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
               the campaigns that try to break the promise, in full or for N minutes;
               --trial repeats what failed (docs/reliability.md)
+  fuzz TARGET [--minutes N]
+              a parser under libFuzzer (record, id, control or http); needs a C++ compiler
   man [DIR]   write the man pages into DIR (target/man)
 ";
 
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
         ["faults", arguments @ ..] => faults::run(arguments),
+        ["fuzz", target, arguments @ ..] => fuzz::run(target, arguments),
         ["man"] => man::write("target/man"),
         ["man", directory] => man::write(directory),
         [] | ["help" | "--help" | "-h"] => {

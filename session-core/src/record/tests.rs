@@ -160,6 +160,18 @@ fn what_is_written_reads_the_same() {
 }
 
 #[test]
+fn a_suspension_of_years_reads_as_it_was_written() {
+    let time = |text| Timestamp::parse(text).expect("a time");
+    let mut session = running(bare());
+    let suspended = session.suspend(time("2026-11-22T11:00:00Z"));
+    suspended.expect("running → suspended");
+    let resumed = session.resume(time("2029-02-01T00:00:00.000001Z"));
+    resumed.expect("suspended → running");
+    let again = parse(&to_json(&session)).expect("a record");
+    assert_eq!(again.suspended_for, session.suspended_for);
+}
+
+#[test]
 fn every_status_and_every_outcome_is_among_what_is_tried() {
     let sessions = sessions();
     for status in Status::ALL {
@@ -259,6 +271,7 @@ fn what_the_original_has_must_be_there() {
 fn what_contradicts_itself_is_no_session() {
     let alive = running(bare());
     check_changed(&alive, "\"pid\": 4242", "\"pid\": null", "no pid");
+    check_changed(&alive, "\"running\"", "\"pending\"", "but there is a pid");
     let dead = ended(alive.clone(), Outcome::Exited { code: 0 });
     check_changed(&dead, "\"pid\": 4242", "\"pid\": null", "no pid");
     for word in Status::ALL

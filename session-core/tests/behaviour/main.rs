@@ -13,5 +13,6 @@ mod owner;
 mod persistence;
 mod processes;
 mod project;
+mod properties;
 mod registry;
 mod storage;

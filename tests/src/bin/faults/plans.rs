@@ -1,7 +1,7 @@
 //! All campaigns, in the order in which they are run.
 
 use crate::campaign::{Campaign, Plan};
-use crate::{agents, identity, kill, outcomes, power, races, resources, syscalls};
+use crate::{agents, fuzz, hostile, identity, kill, outcomes, power, races, resources, syscalls};
 
 /// With how many trials each has in full, and its share where the time is limited.
 pub(crate) const PLANS: &[Plan] = &[
@@ -18,6 +18,13 @@ pub(crate) const PLANS: &[Plan] = &[
     plan("identity/reboot", 250, 1, identity::reboot),
     plan("identity/namespaces", 300, 1, identity::namespaces),
     plan("identity/zombies", 500, 1, identity::zombies),
+    plan("hostile/records", 60, 3, hostile::records),
+    plan("hostile/files", 200, 3, hostile::files),
+    plan("hostile/mutants", 60, 2, hostile::mutants),
+    plan("fuzz/record", 250, 1, fuzz::record),
+    plan("fuzz/id", 250, 1, fuzz::id),
+    plan("fuzz/control", 200, 1, fuzz::control),
+    plan("fuzz/http", 200, 1, fuzz::http),
     plan("resources/disk", 400, 2, resources::disk),
     plan("resources/limits", 250, 2, resources::limits),
     plan("resources/paths", 200, 1, resources::paths),

@@ -1,0 +1,68 @@
+//! Bytes that are nearly right, for every parser that strangers reach: what
+//! `monoco_tests::fuzz` demands must hold for all of them. `cargo xtask fuzz` looks
+//! for such bytes by coverage; these campaigns need nothing, and replay.
+
+mod control;
+mod http;
+
+use std::time::Instant;
+
+use monoco_tests::fuzz::{check_id, check_record, is_record, seeds};
+
+use crate::campaign::Campaign;
+use crate::mutator::Mutator;
+
+pub(crate) use control::run as control;
+pub(crate) use http::run as http;
+
+/// How many mutants a trial tries that are only parsed.
+const PARSED: u64 = 2000;
+/// The longest that a parser may take for one of them, in milliseconds: they are at
+/// most 64 KiB, and the machine may have much to do.
+const LONGEST: u64 = 500;
+
+pub(crate) fn record(campaign: &mut Campaign) {
+    parse(campaign, "record", |campaign, mutant| {
+        check_record(mutant);
+        if is_record(mutant) {
+            campaign.count("sessions");
+        }
+    });
+}
+
+pub(crate) fn id(campaign: &mut Campaign) {
+    parse(campaign, "id", |campaign, mutant| {
+        check_id(mutant);
+        let text = std::str::from_utf8(mutant);
+        if text.is_ok_and(|text| session_core::SessionId::parse(text).is_ok()) {
+            campaign.count("ids");
+        }
+    });
+}
+
+fn parse(campaign: &mut Campaign, target: &str, check: fn(&mut Campaign, &[u8])) {
+    let mutator = Mutator::new(seeds(target));
+    campaign.each_trial(|campaign, _, chance| {
+        for _ in 0..PARSED {
+            let mutant = mutator.mutant(chance);
+            let start = Instant::now();
+            checked(campaign, &mutant, |campaign| check(campaign, &mutant))?;
+            let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if took > LONGEST {
+                return Err(format!("{took} ms for {}", mutant.escape_ascii()));
+            }
+            campaign.count("mutants");
+        }
+        Ok(())
+    });
+}
+
+/// Says with which bytes a check failed.
+fn checked<T>(
+    campaign: &mut Campaign,
+    bytes: &[u8],
+    check: impl FnOnce(&mut Campaign) -> T,
+) -> Result<T, String> {
+    let done = campaign.attempt(|campaign| Ok(check(campaign)));
+    done.map_err(|why| format!("{why}\n  for {}", bytes.escape_ascii()))
+}
