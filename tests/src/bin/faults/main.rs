@@ -6,6 +6,7 @@ mod agents;
 mod campaign;
 mod chance;
 mod command;
+mod failpoints;
 mod fuzz;
 mod hostile;
 mod identity;

@@ -1,12 +1,15 @@
 //! All campaigns, in the order in which they are run.
 
 use crate::campaign::{Campaign, Plan};
-use crate::{agents, fuzz, hostile, identity, kill, outcomes, power, races, resources, syscalls};
+use crate::{
+    agents, failpoints, fuzz, hostile, identity, kill, outcomes, power, races, resources, syscalls,
+};
 
 /// With how many trials each has in full, and its share where the time is limited.
 pub(crate) const PLANS: &[Plan] = &[
     plan("kill", 10_000, 6, kill::run),
     plan("syscalls", ALL, 6, syscalls::run),
+    plan("failpoints", ALL, 2, failpoints::run),
     plan("power", power::TRIALS, 3, power::run),
     plan("races/starters", 1_250, 4, races::starters),
     plan("races/takes", 20_000, 1, races::takes),

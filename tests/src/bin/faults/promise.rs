@@ -174,6 +174,22 @@ pub(crate) fn check_deserted_but(
     }
 }
 
+/// The session's name is free again, the next start is not refused, and nothing is
+/// left in `run/` by who died.
+pub(crate) fn check_tidy(project: &Project, name: &str) -> Result<(), String> {
+    let again = project.run(&["run", "--name", name, "--", agent(), "exit", "5"]);
+    if again.code != 5 {
+        return Err(format!("the next start was refused: {again}"));
+    }
+    check_deserted(project, None)?;
+    let reconciled = project.run(&["reconcile"]);
+    let left = litter(project);
+    if reconciled.code != 0 || !left.is_empty() {
+        return Err(format!("run/ holds {left:?} after {reconciled}"));
+    }
+    Ok(())
+}
+
 /// What lies in `run/` beside its `.gitignore`: `.new-` and `.old-` directories of
 /// those who died midway are left out, since nobody may touch young ones.
 pub(crate) fn litter(project: &Project) -> Vec<String> {

@@ -14,7 +14,7 @@ use super::{Fault, Injection};
 use crate::campaign::Campaign;
 use crate::command::Command;
 use crate::model::{Deeds, Verb};
-use crate::promise::{check_agents, check_deserted, check_records, end, litter, manager};
+use crate::promise::{check_agents, check_deserted, check_records, check_tidy, end};
 
 /// What is done, and who is made to fail meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,18 +340,7 @@ fn check(
         }
         None => check_deserted(project, None)?,
     }
-    // The name is free again, and the next start is not refused.
-    let again = project.run(&["run", "--name", NAME, "--", agent(), "exit", "5"]);
-    if again.code != 5 {
-        return Err(format!("the next start was refused: {again}"));
-    }
-    check_deserted(project, None)?;
-    let reconciled = project.run(&["reconcile"]);
-    let left = litter(project);
-    if reconciled.code != 0 || !left.is_empty() || manager(project).is_none() {
-        return Err(format!("run/ holds {left:?} after {reconciled}"));
-    }
-    Ok(())
+    check_tidy(project, NAME)
 }
 
 fn was_not_executed(session: &Session) -> bool {
