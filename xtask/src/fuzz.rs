@@ -53,7 +53,10 @@ pub(crate) fn run(target: &str, arguments: &[&str]) -> Result<(), String> {
     let program = build(workspace, target)?;
     let corpus = workspace.join("target/fuzz/corpus").join(target);
     let found = workspace.join("target/fuzz/found").join(target);
-    for folder in [&corpus, &found] {
+    // What the targets put there is left by whatever ends in the middle. Its path is
+    // short: sockets have theirs there.
+    let temporary = std::env::temp_dir().join(format!("monoco-fuzz-{}", std::process::id()));
+    for folder in [&corpus, &found, &temporary] {
         let made = std::fs::create_dir_all(folder);
         made.map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     }
@@ -62,6 +65,7 @@ pub(crate) fn run(target: &str, arguments: &[&str]) -> Result<(), String> {
     fuzzer
         .args(["-c", "trap '' PIPE; exec \"$0\" \"$@\""])
         .arg(&program)
+        .env("TMPDIR", &temporary)
         .arg(format!("-max_total_time={}", (minutes * 60.0).round()))
         .arg(format!("-max_len={MAX_LEN}"))
         .args(["-timeout=10", "-print_final_stats=1"])
@@ -69,7 +73,10 @@ pub(crate) fn run(target: &str, arguments: &[&str]) -> Result<(), String> {
         .arg(&corpus)
         .args(seeds.iter().map(|folder| workspace.join(folder)));
     println!("$ {}", program.display());
-    match fuzzer.status() {
+    let status = fuzzer.status();
+    // It is in nobody's way if it stays.
+    let _ = std::fs::remove_dir_all(&temporary);
+    match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!(
             "something does not hold ({status}); the bytes are in {}",

@@ -57,6 +57,10 @@ impl Http {
 
     fn check_stranger(&self, request: &[u8]) {
         let request = replaced(request, b"HOST", self.address.to_string().as_bytes());
+        // A fuzzer in this process sees what is compared, and so learns the token.
+        if String::from_utf8_lossy(&request).contains(&self.token) {
+            return;
+        }
         let mut raw = self.connect();
         // It may have heard enough before it was all said.
         let _ = raw.send(&request);
@@ -65,8 +69,6 @@ impl Http {
         assert!(answer.status < 500 || answer.status == 505, "{answer}");
         let is_open = request.windows(7).any(|word| word == b"/health");
         assert!(answer.status >= 300 || is_open, "{answer}");
-        let told = String::from_utf8_lossy(&request).contains(&self.token);
-        assert!(!told, "nobody knows the token");
     }
 
     fn check_act(&mut self, asked: &[u8]) {
