@@ -7,6 +7,7 @@ use crate::chain::error_chain;
 use crate::claim::{Claim, ClaimError};
 use crate::control::{ControlError, Request};
 use crate::failpoint;
+use crate::lease::LeaseError;
 use crate::manager::{LookError, SessionManager};
 use crate::observe::{Liveness, Observation};
 use crate::orphan::{self, OrphanError};
@@ -365,6 +366,22 @@ pub(crate) fn ask_owner(
 
 /// Ends a session that another process owns, or nobody.
 pub(crate) fn terminate_observed(
+    manager: &SessionManager,
+    id: &crate::SessionId,
+    grace: Duration,
+    by: &str,
+) -> Result<Observation, RuntimeError> {
+    for _ in 1..MAX_OWNERS {
+        match terminate_as_seen(manager, id, grace, by) {
+            // Somebody else took the orphan first, to end or to adopt it: an owner.
+            Err(RuntimeError::Claim(ClaimError::Lease(LeaseError::Held(_)))) => {}
+            done => return done,
+        }
+    }
+    terminate_as_seen(manager, id, grace, by)
+}
+
+fn terminate_as_seen(
     manager: &SessionManager,
     id: &crate::SessionId,
     grace: Duration,

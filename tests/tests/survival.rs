@@ -183,6 +183,18 @@ fn an_orphan_can_be_stopped() {
 }
 
 #[test]
+fn an_orphan_that_several_stop_at_once_is_stopped_for_all() {
+    let project = Project::new();
+    let (id, pid) = project.orphan(&[], &["sleep"]);
+    let stops: Vec<_> = (0..8).map(|_| project.spawn(&["stop", &id])).collect();
+    for stop in stops {
+        finish(stop).ok();
+    }
+    assert!(!alive(pid));
+    assert_eq!(project.record(&id)["outcome"]["kind"], "stopped");
+}
+
+#[test]
 fn an_orphan_that_ignores_term_is_killed_with_all_its_tree() {
     let project = Project::new();
     let script = "\"$0\" daemonize sleep sleep & exec \"$0\" ignore-term";
