@@ -281,6 +281,19 @@ impl Lease {
         &self.file
     }
 
+    /// The project's `.monoco` directory, opened anew.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn base(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::openat(
+            &self.folder,
+            "../..",
+            DIRECTORY,
+            Mode::empty(),
+        )?)
+    }
+
     /// The session's run directory, open.
     #[must_use]
     pub fn folder(&self) -> &OwnedFd {

@@ -369,6 +369,18 @@ fn a_living_session_brings_its_removed_directory_back() {
 }
 
 #[test]
+fn a_living_session_brings_the_removed_records_directory_back() {
+    let project = Project::new();
+    let (id, _) = project.start_agent(&[], &["sleep"], 1);
+    let record = project.record(&id);
+    remove(&project, ".monoco/sessions");
+    // Nobody asks the owner for anything.
+    wait_until("the record is back", || project.record_path(&id).exists());
+    assert_eq!(project.record(&id), record);
+    project.run(&["stop", &id]).ok();
+}
+
+#[test]
 fn a_living_session_brings_its_removed_run_directory_back() {
     let project = Project::new();
     let (id, pids) = project.start_agent(&[], &["sleep"], 1);

@@ -1,7 +1,7 @@
 //! The owner's loop: it waits for the agent, for signals, for requests and for
 //! one deadline, and does what each of them calls for.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -45,6 +45,8 @@ pub(super) struct Supervisor {
     waiters: Vec<Ticket>,
     write_again: Option<(Instant, Duration)>,
     look_at_lease: Option<Instant>,
+    /// `.monoco`, open as long as its removals are told: that of `sessions/` above all.
+    base: Option<OwnedFd>,
     /// Whether the system does not tell of removals from the run directory.
     must_look: bool,
 }
@@ -73,6 +75,7 @@ impl Supervisor {
             waiters: Vec::new(),
             write_again: None,
             look_at_lease: None,
+            base: None,
             must_look: false,
         };
         if supervisor.session.session().status() == Status::Suspended {
@@ -393,6 +396,9 @@ impl Supervisor {
     }
 
     fn watch_lease(&mut self) {
+        let base = self.claim().lease().base();
+        // Without it the loss of all records is noticed with the next change.
+        self.base = base.ok().filter(|base| sys::notify_removals(base).is_ok());
         self.must_look = sys::notify_removals(self.claim().lease().folder()).is_err();
         self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
     }
