@@ -11,10 +11,11 @@ use serde::{Serialize, Serializer};
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
 use crate::outcome::{LostCause, Outcome};
-use crate::process::{Host, ProcessState, Unknowable};
+use crate::process::{Host, Pid, ProcessState, Unknowable};
 use crate::session::{Session, State};
 use crate::status::Status;
 use crate::store::{Damage, Store};
+use crate::sys;
 
 /// How often a record that changes under our eyes is read anew.
 const MAX_READS: usize = 16;
@@ -149,6 +150,7 @@ fn short_reason(why: &Unknowable) -> &'static str {
     match why {
         Unknowable::OtherHost(_) => "other host",
         Unknowable::OtherPidNamespace(_) => "other pid namespace",
+        Unknowable::OtherProject(_) => "agent of another project",
         Unknowable::Hidden(_) => "not visible from here",
     }
 }
@@ -262,10 +264,30 @@ impl Observer {
             State::Ended(_) => Liveness::Ended,
             State::Running { process, .. } | State::Suspended { process, .. } => {
                 match self.host() {
-                    Ok(host) => of_process(host.state_of(process)),
+                    Ok(host) => match of_process(host.state_of(process)) {
+                        Liveness::Orphan => self.orphan_or_anothers(session, process.pid),
+                        liveness => liveness,
+                    },
                     Err(reason) => Liveness::Unknown(Unknowable::Hidden(reason.clone())),
                 }
             }
+        }
+    }
+
+    /// A project that was copied has records of agents that work for the original.
+    fn orphan_or_anothers(&self, session: &Session, agent: Pid) -> Liveness {
+        let original = match sys::project_mark(agent) {
+            Ok(Some(path)) => path,
+            // It says nothing, as an agent that empties its environment does.
+            Ok(None) => return Liveness::Orphan,
+            Err(error) => return Liveness::Unknown(Unknowable::Hidden(error.to_string())),
+        };
+        // A project that was moved is not where it was, and is no copy.
+        let theirs = Store::open(&original)
+            .is_ok_and(|other| !other.is_same_as(&self.store) && other.has_record(&session.id));
+        match theirs {
+            true => Liveness::Unknown(Unknowable::OtherProject(original)),
+            false => Liveness::Orphan,
         }
     }
 

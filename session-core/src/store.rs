@@ -276,6 +276,15 @@ impl Store {
         })
     }
 
+    /// Whether both are the same directory, by whatever path.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let inode = |store: &Self| {
+            let stat = rustix::fs::fstat(store.sessions.as_ref()?).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        inode(self) == inode(other)
+    }
+
     /// Whether the whole project was removed, these open directories with it. (One
     /// that was only moved still holds them.)
     pub(crate) fn is_removed(&self) -> bool {

@@ -7,14 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::{WaitIdOptions, WaitIdStatus, WaitOptions};
+pub use session_core::process::PROJECT_VAR;
 use session_core::process::{SESSION_ID_VAR, Tree};
 use session_core::{Host, Pid, Process, ProcessHandle, Session, WaitStatus, Worker, WorkerError};
 
 use crate::program::Program;
 use crate::sys;
 
-/// The environment variable that names an agent's project directory.
-pub const PROJECT_VAR: &str = "MONOCO_PROJECT";
 /// The environment variable that names an agent's issue.
 pub const ISSUE_VAR: &str = "MONOCO_ISSUE_ID";
 /// The environment variable that names an agent's role.

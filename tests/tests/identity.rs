@@ -108,6 +108,24 @@ fn from_another_pid_namespace_an_orphan_is_unknown_and_left_alone() {
 }
 
 #[test]
+fn the_agents_of_a_project_are_not_those_of_its_copy() {
+    let project = Project::in_subdirectory("original");
+    let (orphan, pid) = project.orphan(&["--name", "copied"], &["sleep"]);
+    project.run_shell("cp -a ../original ../copy").ok();
+    let script = format!(
+        "cd ../copy\n\"$monoco\" ps\n\"$monoco\" reconcile\n{}\"$monoco\" rm -f {orphan}\n",
+        drive(&orphan)
+    );
+    let out = project.run_shell(&script).ok().out();
+    assert!(out.contains("unknown (agent of another project)"), "{out}");
+    assert_eq!(out.matches(": 125\n").count(), 6, "{out}");
+    assert!(alive(pid) && !is_stopped(pid), "{out}");
+    // Where the original is gone, the copy is all there is of it.
+    project.run_shell("cp -a ../original ../kept; rm -rf ../original; cd ../kept; exec \"$monoco\" stop copied").ok();
+    assert!(!alive(pid));
+}
+
+#[test]
 fn a_time_namespace_shifts_nobodys_identity() {
     let project = Project::new();
     let (outside, pid) = project.orphan(&[], &["sleep"]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use handle::{ProcessHandle, SignalError};
-pub use tree::{LEASE_FD, SESSION_ID_VAR, Tree, TreeError, marked};
+pub use tree::{LEASE_FD, PROJECT_VAR, SESSION_ID_VAR, Tree, TreeError, marked};
 
 use crate::outcome::LostCause;
 use crate::sys;
@@ -101,6 +101,9 @@ pub enum Unknowable {
     /// The process belongs to another pid namespace, such as a container.
     #[error("it runs in another pid namespace ({0})")]
     OtherPidNamespace(u64),
+    /// The process is the agent of the project of which this one is a copy.
+    #[error("it runs for the project {}, of which this one is a copy", .0.display())]
+    OtherProject(std::path::PathBuf),
     /// The system does not let us look.
     #[error("this system does not show it: {0}")]
     Hidden(String),

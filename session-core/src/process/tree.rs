@@ -22,6 +22,8 @@ pub const LEASE_FD: i32 = 3;
 
 /// The environment variable that names an agent's session to its descendants.
 pub const SESSION_ID_VAR: &str = "MONOCO_SESSION_ID";
+/// The environment variable that names an agent's project directory.
+pub const PROJECT_VAR: &str = "MONOCO_PROJECT";
 
 /// How long a tree may take to come to rest before that is given up: processes
 /// may fork faster than they can be stopped, or wait for a processor or a disk.

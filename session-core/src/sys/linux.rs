@@ -4,11 +4,13 @@
     reason = "PIDFD_GET_INFO and SO_PEERCRED have no safe wrapper that fits"
 )]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -240,6 +242,16 @@ pub(crate) fn all_pids() -> io::Result<Vec<Pid>> {
 /// The session that `pid` says in its environment to belong to; `None` as well where
 /// it is another user's. An error is none of both.
 pub(crate) fn session_mark(pid: Pid) -> io::Result<Option<String>> {
+    let value = variable(pid, crate::process::SESSION_ID_VAR)?;
+    Ok(value.map(|value| value.to_string_lossy().into_owned()))
+}
+
+/// The project that `pid` says in its environment to work in; as [`session_mark`].
+pub(crate) fn project_mark(pid: Pid) -> io::Result<Option<PathBuf>> {
+    Ok(variable(pid, crate::process::PROJECT_VAR)?.map(PathBuf::from))
+}
+
+fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
     let read = || {
         let file = fs::File::open(format!("/proc/{pid}/environ"))?;
         let mut environ = Vec::new();
@@ -250,13 +262,12 @@ pub(crate) fn session_mark(pid: Pid) -> io::Result<Option<String>> {
     let Some(environ) = unless_gone_or_kept(read())? else {
         return Ok(None);
     };
-    let name = crate::process::SESSION_ID_VAR.as_bytes();
     let value = environ.split(|b| *b == 0).find_map(|variable| {
         variable
-            .strip_prefix(name)
+            .strip_prefix(name.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"="))
     });
-    Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+    Ok(value.map(|value| OsString::from_vec(value.to_vec())))
 }
 
 /// Whether `pid` has a lease open, and held, under descriptor `fd`.
