@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use serde_json::Value;
 use session_core::{Observation, SessionId, SessionManager};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::process::{Signal, alive, everybody, has_variable, holds_open, kill};
 use crate::ran::{Ran, finish};
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_until};
 
 /// The variable that marks everything a test's project started.
 const MARK: &str = "TEST_PROJECT";
@@ -422,16 +423,19 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // Whoever is killed may only just have forked.
-        for _ in 0..1000 {
+        // Whoever is killed may only just have forked: one look more, and no pause that
+        // lets those who do nothing else get away.
+        let (start, mut deserted) = (Instant::now(), 0);
+        while deserted < 2 && start.elapsed() < PATIENCE {
             let survivors = self.survivors();
-            if survivors.is_empty() {
-                return;
-            }
+            deserted = if survivors.is_empty() {
+                deserted + 1
+            } else {
+                0
+            };
             for pid in survivors {
                 kill(pid, Signal::KILL);
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
 }

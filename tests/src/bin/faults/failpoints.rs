@@ -12,7 +12,9 @@ use session_core::{Session, SessionId};
 use crate::campaign::Campaign;
 use crate::command::Command;
 use crate::model::{Deeds, Verb};
-use crate::promise::{check_agents, check_deserted, check_records, check_tidy, end, manager};
+use crate::promise::{
+    check_agents, check_deserted, check_records, check_tidy, end, known, manager,
+};
 
 /// The session's name, which must be free again afterwards.
 const NAME: &str = "again";
@@ -203,7 +205,9 @@ impl<'a> Scene<'a> {
                 n,
                 ran: &ran,
             })?;
-            self.removed |= *step == Step::Do(Command::Remove) && ran.code == 0;
+            // Also by one who was killed after that.
+            self.removed |=
+                *step == Step::Do(Command::Remove) && !known(self.project).contains(&session.id);
         }
         Ok(())
     }
