@@ -243,6 +243,24 @@ fn a_timeout_does_not_pass_while_suspended() {
 }
 
 #[test]
+fn whatever_an_agent_has_open_does_not_keep_it_from_being_ended() {
+    let project = Project::new();
+    // A directory too deep for a path, and a FIFO that is named like a lease.
+    let deep = "for n in $(seq 25); do mkdir $(printf %0200d 0); cd $(printf %0200d 0); done
+        exec 3<.";
+    let fifo = "mkdir -p x/.monoco/run/abc; mkfifo x/.monoco/run/abc/lease
+        exec 4<>x/.monoco/run/abc/lease; exec 3<x/.monoco/run/abc/lease; exec 4>&-";
+    for descriptor in [deep, fifo] {
+        let script = format!("{descriptor}\necho pid $$; sleep 600");
+        let id = start_script(&project, &[], &script);
+        wait_until("it runs", || !project.pids(&id).is_empty());
+        project.run(&["suspend", &id]).ok();
+        project.run(&["stop", &id]).ok();
+        assert_eq!(project.status(&id), "terminated");
+    }
+}
+
+#[test]
 fn a_group_whose_leader_ended_is_ended() {
     let project = Project::new();
     let (id, pids) = project.start_agent(&[], &["orphan-group"], 2);

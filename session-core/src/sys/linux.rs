@@ -259,7 +259,7 @@ fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
         file.take(8 << 20).read_to_end(&mut environ)?;
         Ok(environ)
     };
-    let Some(environ) = unless_gone_or_kept(read())? else {
+    let Some(environ) = unless_for_want(read())? else {
         return Ok(None);
     };
     let value = environ.split(|b| *b == 0).find_map(|variable| {
@@ -273,7 +273,7 @@ fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
 /// Whether `pid` has a lease open, and held, under descriptor `fd`.
 pub(crate) fn holds_lease(pid: Pid, fd: i32) -> io::Result<bool> {
     let link = format!("/proc/{pid}/fd/{fd}");
-    let Some(target) = unless_gone_or_kept(fs::read_link(&link))? else {
+    let Some(target) = unless_for_want(fs::read_link(&link))? else {
         return Ok(false);
     };
     // A removed lease is marked so; it still is one (proc_pid_fd(5)).
@@ -282,18 +282,35 @@ pub(crate) fn holds_lease(pid: Pid, fd: i32) -> io::Result<bool> {
     if !crate::store::is_lease_path(target.as_ref()) {
         return Ok(false);
     }
-    let held = unless_gone_or_kept(crate::lease::is_held(link.as_ref()))?;
+    let held = unless_for_want(crate::lease::is_held(link.as_ref()))?;
     Ok(held.unwrap_or(false))
 }
 
-/// `None` for what is gone, or kept from us for good.
-fn unless_gone_or_kept<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+/// The files that `pid` prints to, each once, as inode and as path.
+pub(crate) fn outputs(pid: Pid) -> io::Result<Vec<((u64, u64), PathBuf)>> {
+    let mut outputs = Vec::new();
+    for fd in [1, 2] {
+        let link = format!("/proc/{pid}/fd/{fd}");
+        let look = || Ok((fs::metadata(&link)?, fs::read_link(&link)?));
+        if let Some((stat, path)) = unless_for_want(look())? {
+            let output = ((stat.dev(), stat.ino()), path);
+            if !outputs.contains(&output) {
+                outputs.push(output);
+            }
+        }
+    }
+    Ok(outputs)
+}
+
+/// `None` for what is gone, kept from us, or no file at all. An error only for what is
+/// wanting in this moment, and of which nothing follows for the process.
+fn unless_for_want<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR) => Err(error),
+            _ => Ok(None),
+        },
     }
 }
 

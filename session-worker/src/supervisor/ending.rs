@@ -12,6 +12,8 @@ use crate::process_worker::ProcessWorker;
 /// The pause between two KILLs; it doubles up to the longest.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pause from which on those who wait are told that the tree cannot be looked through.
+const REFUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often a tree whose deaths nobody reports is looked through.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -122,6 +124,7 @@ impl Ending {
         self.pause = (self.pause * 2).min(KILL_PAUSE_MAX);
         match tree.signal(libc::SIGKILL) {
             Err(error @ TreeError::Signal(_)) => Progress::Refused(error),
+            Err(error) if self.pause >= REFUSE_AFTER => Progress::Refused(error),
             // What cannot be looked through now is tried again with the next KILL.
             Ok(_) | Err(_) => Progress::Goes,
         }
