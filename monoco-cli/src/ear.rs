@@ -154,7 +154,13 @@ impl<'a> Watch<'a> {
                 }
                 Liveness::Lost(_) | Liveness::Abandoned => {
                     settle(self.manager, &self.id);
-                    return Ok(Next::Ended(Box::new(seen.shown())));
+                    // What stands there now counts, if another settled or adopted it.
+                    let now = self.manager.get(&self.id).unwrap_or(seen);
+                    if now.may_live() {
+                        continue;
+                    }
+                    self.manager.sync_records();
+                    return Ok(Next::Ended(Box::new(now.shown())));
                 }
                 Liveness::Unknown(why) => {
                     return Err(CliError::HandsOff {

@@ -24,6 +24,8 @@ use crate::store::{DIRECTORY, FILE_MODE, LEASE, RUN, Store, StoreError, for_each
 const TAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a project-wide lock is waited for.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a run directory that goes while it is looked at is looked for anew.
+const MAX_PROBES: usize = 16;
 /// The time between two tries; a probe holds its lock for microseconds.
 const RETRY_AFTER: Duration = Duration::from_micros(200);
 
@@ -93,7 +95,7 @@ pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
         return Probe::Absent;
     };
     let flags = OFlags::RDONLY | LEASE_FLAGS;
-    loop {
+    for _ in 0..MAX_PROBES {
         let folder = match rustix::fs::openat(run, id.as_str(), DIRECTORY, Mode::empty()) {
             Ok(folder) => folder,
             Err(Errno::NOENT) => return Probe::Absent,
@@ -116,11 +118,15 @@ pub(crate) fn probe(store: &Store, id: &SessionId) -> Probe {
             Err(error) => Probe::Unknown(error),
         };
     }
+    // Directories without a lease come and go, faster than they can be opened.
+    Probe::Unknown(Errno::AGAIN.into())
 }
 
 /// Whether the lease that `path` leads to is held.
 pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // Followed, since it is a descriptor of another process; a FIFO must not hang us.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
     Ok(!try_shared(&File::from(fd))?)
 }
 

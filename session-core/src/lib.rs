@@ -26,6 +26,7 @@ mod lease;
 mod listing;
 mod manager;
 mod observe;
+mod original;
 mod orphan;
 mod outcome;
 pub mod process;

@@ -10,12 +10,12 @@ use serde::{Serialize, Serializer};
 
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
+use crate::original::{Whose, whose};
 use crate::outcome::{LostCause, Outcome};
 use crate::process::{Host, Pid, ProcessState, Unknowable};
 use crate::session::{Session, State};
 use crate::status::Status;
 use crate::store::{Damage, Store};
-use crate::sys;
 
 /// How often a record that changes under our eyes is read anew.
 const MAX_READS: usize = 16;
@@ -208,7 +208,16 @@ impl Observer {
     /// Judges a session that was just read. The record is read again once its
     /// lease was seen free: an owner writes first and lets go then, so what
     /// stands there now is the last word of a dead owner.
-    pub(crate) fn judge(&self, mut session: Session) -> Result<Option<Observation>, Damage> {
+    pub(crate) fn judge(&self, session: Session) -> Result<Option<Observation>, Damage> {
+        self.judge_by(session, |session, probe| self.without_owner(session, probe))
+    }
+
+    /// As [`judge`](Self::judge); `look` tells what is true without an owner.
+    fn judge_by(
+        &self,
+        mut session: Session,
+        look: impl Fn(&Session, &Probe) -> Liveness,
+    ) -> Result<Option<Observation>, Damage> {
         for _ in 0..MAX_READS {
             if session.status().is_terminal() {
                 return Ok(Some(Observation {
@@ -232,17 +241,32 @@ impl Observer {
             let Some(again) = self.store.read_record(&session.id)? else {
                 return Ok(None);
             };
-            if again == session {
-                let liveness = self.without_owner(&session, &probe);
+            if again != session {
+                session = again;
+                continue;
+            }
+            let liveness = look(&session, &probe);
+            // Whoever took the session since its lease was seen free may have seen
+            // the end that nobody else did: no end is certain before both are as they were.
+            let is_end = matches!(liveness, Liveness::Lost(_) | Liveness::Abandoned);
+            if !is_end || self.is_still_free(&session)? {
                 return Ok(Some(Observation { session, liveness }));
             }
-            session = again;
         }
         // It changes faster than it can be read, so somebody writes it.
         Ok(Some(Observation {
             session,
             liveness: Liveness::Owned,
         }))
+    }
+
+    /// Whether nobody owns the session, and nobody has since its record was read.
+    fn is_still_free(&self, session: &Session) -> Result<bool, Damage> {
+        let is_free = matches!(
+            lease::probe(&self.store, &session.id),
+            Probe::Free | Probe::Absent
+        );
+        Ok(is_free && self.store.read_record(&session.id)?.as_ref() == Some(session))
     }
 
     /// The end of a session whose lease the caller holds, and which nobody else
@@ -274,20 +298,11 @@ impl Observer {
         }
     }
 
-    /// A project that was copied has records of agents that work for the original.
     fn orphan_or_anothers(&self, session: &Session, agent: Pid) -> Liveness {
-        let original = match sys::project_mark(agent) {
-            Ok(Some(path)) => path,
-            // It says nothing, as an agent that empties its environment does.
-            Ok(None) => return Liveness::Orphan,
-            Err(error) => return Liveness::Unknown(Unknowable::Hidden(error.to_string())),
-        };
-        // A project that was moved is not where it was, and is no copy.
-        let theirs = Store::open(&original)
-            .is_ok_and(|other| !other.is_same_as(&self.store) && other.has_record(&session.id));
-        match theirs {
-            true => Liveness::Unknown(Unknowable::OtherProject(original)),
-            false => Liveness::Orphan,
+        match whose(&self.store, &session.id, agent) {
+            Ok(Whose::Ours) => Liveness::Orphan,
+            Ok(Whose::Anothers(project)) => Liveness::Unknown(Unknowable::OtherProject(project)),
+            Err(error) => Liveness::Unknown(Unknowable::Hidden(error.to_string())),
         }
     }
 
@@ -304,5 +319,39 @@ fn of_process(state: ProcessState) -> Liveness {
         ProcessState::Gone(cause) => Liveness::Lost(cause),
         ProcessState::Unverified => Liveness::Unverified,
         ProcessState::Unknown(why) => Liveness::Unknown(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Claim;
+    use crate::process::Process;
+    use crate::session::NewSession;
+    use crate::storage::Durability;
+
+    #[test]
+    fn an_end_that_a_new_owner_saw_meanwhile_is_not_lost() {
+        let project = tempfile::tempdir().expect("a temporary directory");
+        let new = NewSession::default();
+        let mut claim = Claim::create(project.path(), new, Durability::Visible).expect("a session");
+        let pid = Pid::new(4242).expect("a pid");
+        let process = Process {
+            pid,
+            identity: None,
+        };
+        claim.start(process).expect("pending → running");
+        let session = claim.session().clone();
+        // Its owner dies.
+        drop(claim.into_lease());
+        let observer = Observer::new(Store::open(project.path()).expect("a project"));
+        let adopted = |session: &Session, _: &Probe| {
+            let mut adopter = Claim::take(project.path(), &session.id).expect("nobody owns it");
+            let outcome = Outcome::Exited { code: 5 };
+            adopter.finish(outcome).expect("running → failed");
+            Liveness::Lost(LostCause::OwnerDied)
+        };
+        let seen = observer.judge_by(session, adopted).expect("it is whole");
+        assert_eq!(seen.expect("it is there").liveness, Liveness::Ended);
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::claim::{Claim, ClaimError};
 use crate::failpoint;
 use crate::id::SessionId;
+use crate::original::{Whose, whose};
 use crate::outcome::{LostCause, Outcome};
 use crate::process::{Host, ProcessHandle, ProcessState, Tree, TreeError};
+use crate::store::Store;
 
 /// How long the kernel is given to tell how a process ended that init reaps.
 const REAP_PATIENCE: Duration = Duration::from_secs(2);
@@ -51,7 +53,7 @@ pub(crate) fn end(mut claim: Claim, grace: Duration, by: &str) -> Result<(), Orp
         }
         // It ended by itself since it was last seen, and nobody saw how.
         Err(ProcessState::Gone(cause)) => {
-            end_leftovers(&id, cause, grace)?;
+            end_leftovers(claim.lease().store(), &id, cause, grace)?;
             Outcome::Lost { cause }
         }
         Err(_) => return Err(OrphanError::NotVerified(id)),
@@ -61,8 +63,10 @@ pub(crate) fn end(mut claim: Claim, grace: Duration, by: &str) -> Result<(), Orp
 }
 
 /// Ends what the agent of a lost session left running, told by the session's id
-/// in its environment.
+/// in its environment. What works for another project, of which this one is a copy, is
+/// left alone.
 pub(crate) fn end_leftovers(
+    store: &Store,
     id: &SessionId,
     cause: LostCause,
     grace: Duration,
@@ -70,6 +74,14 @@ pub(crate) fn end_leftovers(
     match cause {
         // Nothing lives across it, and pids mean others now.
         LostCause::Reboot => Ok(()),
-        LostCause::OwnerDied => Ok(Tree::of(id.clone(), None).end(grace)?),
+        LostCause::OwnerDied => {
+            let left = Tree::of(id.clone(), None);
+            for pid in left.pids()? {
+                if let Whose::Anothers(_) = whose(store, id, pid)? {
+                    return Ok(());
+                }
+            }
+            Ok(left.end(grace)?)
+        }
     }
 }

@@ -165,7 +165,7 @@ impl Store {
     }
 
     pub(crate) fn log_path(&self, id: &SessionId) -> PathBuf {
-        self.project.join(BASE).join(LOGS).join(format!("{id}.log"))
+        self.project.join(BASE).join(LOGS).join(log_name(id))
     }
 
     pub(crate) fn run_path(&self, id: &SessionId) -> PathBuf {
@@ -189,7 +189,7 @@ impl Store {
         let Some(logs) = self.logs_folder()? else {
             return Ok(None);
         };
-        match open_own_file(&logs, &format!("{id}.log"), own_uid()) {
+        match open_own_file(&logs, &log_name(id), own_uid()) {
             Ok(fd) => Ok(fd.map(File::from)),
             Err(damage) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -204,12 +204,7 @@ impl Store {
         let flags =
             OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Non-blocking for the moment of opening only: a FIFO must not hang us.
-        let fd = rustix::fs::openat(
-            logs,
-            &*format!("{id}.log"),
-            flags | OFlags::NONBLOCK,
-            FILE_MODE,
-        )?;
+        let fd = rustix::fs::openat(logs, &*log_name(id), flags | OFlags::NONBLOCK, FILE_MODE)?;
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(
@@ -229,7 +224,7 @@ impl Store {
     /// record without a log is whole, a log without a record is litter.
     pub(crate) fn remove_files(&self, id: &SessionId) -> io::Result<()> {
         if let Some(logs) = self.logs_folder()? {
-            unlink(&logs, &format!("{id}.log"))?;
+            unlink(&logs, &log_name(id))?;
             failpoint::try_pass("remove.without-log")?;
         }
         let sessions = self.sessions()?;
@@ -260,6 +255,38 @@ impl Store {
             return false;
         };
         is_there(sessions, &record_name(id))
+    }
+
+    /// As [`has_record`](Self::has_record), where it can be told.
+    pub(crate) fn find_record(&self, id: &SessionId) -> io::Result<bool> {
+        let Some(sessions) = &self.sessions else {
+            return Ok(false);
+        };
+        match rustix::fs::statat(sessions, record_name(id), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The inode of a session's log, if there is one.
+    pub(crate) fn log_inode(&self, id: &SessionId) -> io::Result<Option<(u64, u64)>> {
+        let Some(logs) = self.logs_folder()? else {
+            return Ok(None);
+        };
+        match rustix::fs::statat(logs, log_name(id), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The project in which `path` is the log of `id`, if it is one. A log that was
+    /// deleted tells nothing: its path ends otherwise (`proc_pid_fd(5)`).
+    pub(crate) fn project_of_log(path: &Path, id: &SessionId) -> Option<PathBuf> {
+        let log: PathBuf = [BASE, LOGS, &log_name(id)].iter().collect();
+        let project = path.ancestors().nth(log.components().count())?;
+        (path == project.join(log)).then(|| project.to_owned())
     }
 
     /// Which bytes stand in the place of the record of `id`; `None` when there are none.
@@ -368,6 +395,10 @@ impl<'a> RecordReader<'a> {
 
 pub(crate) fn record_name(id: &SessionId) -> String {
     format!("{id}.json")
+}
+
+fn log_name(id: &SessionId) -> String {
+    format!("{id}.log")
 }
 
 /// Whether `path` is where a session's lease lies in some project.

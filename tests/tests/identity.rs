@@ -1,7 +1,9 @@
 //! A pid is not a process: after a reboot, in another namespace, and when the
 //! kernel hands a pid out again, nothing is believed and nobody is signalled.
 
-use monoco_tests::{Project, Ran, alive, is_stopped, pending_signals, skip, works};
+use monoco_tests::{
+    Project, Ran, Signal, alive, is_stopped, kill, pending_signals, skip, wait_until, works,
+};
 use session_core::Liveness;
 
 /// Runs `script` under `unshare` with `options`; `None`, told with a SKIPPED line,
@@ -123,6 +125,35 @@ fn the_agents_of_a_project_are_not_those_of_its_copy() {
     // Where the original is gone, the copy is all there is of it.
     project.run_shell("cp -a ../original ../kept; rm -rf ../original; cd ../kept; exec \"$monoco\" stop copied").ok();
     assert!(!alive(pid));
+}
+
+#[test]
+fn a_copy_in_the_place_of_its_original_has_no_agents_either() {
+    let project = Project::in_subdirectory("place");
+    let (orphan, pid) = project.orphan(&["--name", "moved"], &["sleep"]);
+    let script = format!(
+        "mv ../place ../moved; cp -a ../moved ../place; cd ../place; \"$monoco\" ps\n{}",
+        drive(&orphan)
+    );
+    let out = project.run_shell(&script).ok().out();
+    assert!(out.contains("unknown (agent of another project)"), "{out}");
+    assert!(alive(pid) && !is_stopped(pid), "{out}");
+    let stopped = project.run_shell("cd ../moved; exec \"$monoco\" stop moved");
+    stopped.ok();
+    assert!(!alive(pid));
+}
+
+#[test]
+fn what_an_agent_left_running_is_not_for_a_copy_to_end() {
+    let project = Project::in_subdirectory("original");
+    let (id, pids) =
+        project.start_agent(&["--leave-children"], &["daemonize", "sleep", "sleep"], 2);
+    project.run_shell("cp -a ../original ../copy").ok();
+    kill(pids[0], Signal::KILL);
+    wait_until("the agent is dead", || !alive(pids[0]));
+    let stop = format!("cd ../copy; exec \"$monoco\" stop {id}");
+    project.run_shell(&stop).ok();
+    assert!(alive(pids[1]), "it was left on purpose");
 }
 
 #[test]
