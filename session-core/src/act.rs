@@ -17,7 +17,7 @@ use crate::id::SessionId;
 use crate::manager::{LookError, RemoveError, SessionManager};
 use crate::observe::{Liveness, Observation};
 use crate::process::{Host, ProcessHandle, SignalError};
-use crate::runtime::{Asked, RuntimeError, ask_owner, terminate_observed};
+use crate::runtime::{Asked, MAX_RIVALS, RuntimeError, ask_owner, is_rivals, terminate_observed};
 use crate::session::Session;
 use crate::status::Status;
 use crate::store::StoreError;
@@ -127,6 +127,17 @@ impl SessionManager {
     /// [`ActError`]: ended or not started, hands off, the owner does not do it, or
     /// there is no such signal.
     pub fn kill(&self, id: &SessionId, signal: i32, by: &str) -> Result<Session, ActError> {
+        for _ in 1..MAX_RIVALS {
+            match self.kill_as_seen(id, signal, by) {
+                // Somebody else took the orphan in this moment.
+                Err(ActError::Claim(error)) if is_rivals(&error) => {}
+                done => return done,
+            }
+        }
+        self.kill_as_seen(id, signal, by)
+    }
+
+    fn kill_as_seen(&self, id: &SessionId, signal: i32, by: &str) -> Result<Session, ActError> {
         let mut seen = self.get(id)?;
         if seen.liveness == Liveness::Owned {
             let by = by.to_owned();

@@ -58,7 +58,7 @@ pub enum Request {
 
 impl Request {
     /// How long the owner may take to answer; `None` for as long as it takes.
-    fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Wait => None,
             Self::Stop { grace_seconds, .. } => {
@@ -166,16 +166,20 @@ pub struct Control {
 
 impl Control {
     /// Reaches the owner of `id`. An owner that is only just starting is waited for.
-    pub(crate) fn connect(store: &Store, id: &SessionId) -> Result<Self, ControlError> {
-        let deadline = Instant::now() + DEADLINE;
+    pub(crate) fn connect(
+        store: &Store,
+        id: &SessionId,
+        patience: Duration,
+    ) -> Result<Self, ControlError> {
+        let deadline = Instant::now().checked_add(patience);
         loop {
             if let Some(control) = Self::try_connect(store, id)? {
                 return Ok(control);
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(ControlError::Unresponsive {
                     id: id.clone(),
-                    after: DEADLINE,
+                    after: patience,
                 });
             }
             std::thread::sleep(RETRY_AFTER);

@@ -16,7 +16,7 @@ pub use compiled_in::{pass, try_pass};
 /// A place at which nothing can be refused: a process can only die there, or be late.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn pass(_place: &str) {}
+pub fn pass(_place: &'static str) {}
 
 /// A place at which the system could refuse something.
 ///
@@ -24,7 +24,7 @@ pub fn pass(_place: &str) {}
 /// EIO, where a rule says so; never without the feature.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn try_pass(_place: &str) -> std::io::Result<()> {
+pub fn try_pass(_place: &'static str) -> std::io::Result<()> {
     Ok(())
 }
 

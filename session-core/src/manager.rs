@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::claim::{Claim, ClaimError};
-use crate::control::{Control, ControlError};
+use crate::control::{Control, ControlError, DEADLINE};
 use crate::feed::Feed;
 use crate::id::SessionId;
 use crate::lease::{self, Probe};
@@ -368,11 +368,20 @@ impl SessionManager {
     /// # Errors
     /// [`ControlError`]: nobody owns it, or the owner does not listen.
     pub fn control(&self, id: &SessionId) -> Result<Control, ControlError> {
+        self.control_within(id, DEADLINE)
+    }
+
+    /// As [`control`](Self::control), for an owner who may have no ear for so long.
+    pub(crate) fn control_within(
+        &self,
+        id: &SessionId,
+        patience: Duration,
+    ) -> Result<Control, ControlError> {
         let store = self.store().map_err(|error| ControlError::Io {
             id: id.clone(),
             source: io::Error::other(error),
         })?;
-        Control::connect(&store, id)
+        Control::connect(&store, id, patience)
     }
 
     /// As [`control`](Self::control), without waiting: `None` when there is an
@@ -528,7 +537,7 @@ impl SessionManager {
         Ok(Feed::open(&self.store()?))
     }
 
-    fn store(&self) -> Result<Store, StoreError> {
+    pub(crate) fn store(&self) -> Result<Store, StoreError> {
         Store::open(&self.project)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::chain::error_chain;
 use crate::claim::{Claim, ClaimError};
-use crate::control::{ControlError, Request};
+use crate::control::{ControlError, DEADLINE, Request};
 use crate::failpoint;
 use crate::lease::LeaseError;
 use crate::manager::{LookError, SessionManager};
@@ -138,7 +138,7 @@ impl<W: Worker> RuntimeSession<W> {
             .map_err(RuntimeError::from)
             .and_then(|process| {
                 // The pid is durable before the gate opens: a crash in between leaves a
-                // gate that exits by itself, never an agent that no record knows.
+                // gate that kills itself, never an agent that no record knows.
                 failpoint::pass("start.held");
                 claim.start(process)?;
                 failpoint::pass("start.recorded");
@@ -343,6 +343,8 @@ pub(crate) enum Asked {
 
 /// How many owners in a row may die while they are asked.
 const MAX_OWNERS: usize = 3;
+/// How many may be faster, one after the other, in taking a session that has no owner.
+pub(crate) const MAX_RIVALS: usize = 16;
 
 /// Asks whoever owns the session; an owner who took a dead one's place as well.
 pub(crate) fn ask_owner(
@@ -351,7 +353,13 @@ pub(crate) fn ask_owner(
     request: &Request,
 ) -> Result<Asked, RuntimeError> {
     for _ in 0..MAX_OWNERS {
-        match manager.control(id).and_then(|owner| owner.ask(request)) {
+        // Who ends an orphan is its owner, and has no ear.
+        let patience = match request {
+            Request::Stop { .. } => request.deadline().unwrap_or(DEADLINE),
+            _ => DEADLINE,
+        };
+        let owner = manager.control_within(id, patience);
+        match owner.and_then(|owner| owner.ask(request)) {
             Ok(session) => return Ok(Asked::Done(Box::new(session))),
             Err(ControlError::NoOwner(_) | ControlError::OwnerDied(_)) => {}
             Err(error) => return Err(error.into()),
@@ -371,14 +379,23 @@ pub(crate) fn terminate_observed(
     grace: Duration,
     by: &str,
 ) -> Result<Observation, RuntimeError> {
-    for _ in 1..MAX_OWNERS {
+    for _ in 0..MAX_RIVALS {
         match terminate_as_seen(manager, id, grace, by) {
-            // Somebody else took the orphan first, to end or to adopt it: an owner.
-            Err(RuntimeError::Claim(ClaimError::Lease(LeaseError::Held(_)))) => {}
+            // Somebody else took the orphan first, to end or to adopt it.
+            Err(RuntimeError::Claim(error)) if is_rivals(&error) => {}
             done => return done,
         }
     }
-    terminate_as_seen(manager, id, grace, by)
+    Err(ControlError::OwnerDied(id.clone()).into())
+}
+
+/// Whether a session could not be taken because somebody else was faster.
+pub(crate) fn is_rivals(error: &ClaimError) -> bool {
+    match error {
+        ClaimError::Lease(error) => matches!(error, LeaseError::Held(_)),
+        ClaimError::Ended { .. } => true,
+        _ => false,
+    }
 }
 
 fn terminate_as_seen(
@@ -409,7 +426,12 @@ fn terminate_as_seen(
         Liveness::Ended => {
             manager.sync_records();
             if let Some(Outcome::Lost { cause }) = observation.session.outcome() {
-                orphan::end_leftovers(id, *cause, grace)?;
+                orphan::end_leftovers(
+                    &manager.store().map_err(LookError::from)?,
+                    id,
+                    *cause,
+                    grace,
+                )?;
             }
         }
         Liveness::Owned => return Err(ControlError::OwnerDied(id.clone()).into()),
@@ -420,10 +442,19 @@ fn terminate_as_seen(
             claim.release()?;
         }
         Liveness::Lost(cause) => {
-            orphan::end_leftovers(id, *cause, grace)?;
+            orphan::end_leftovers(
+                &manager.store().map_err(LookError::from)?,
+                id,
+                *cause,
+                grace,
+            )?;
             manager.settle(id)?;
+            manager.sync_records();
         }
-        Liveness::Abandoned => manager.settle(id)?,
+        Liveness::Abandoned => {
+            manager.settle(id)?;
+            manager.sync_records();
+        }
         Liveness::Unverified => {
             let why =
                 "another program recorded its pid, and nothing proves that the process is the same"

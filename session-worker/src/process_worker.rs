@@ -288,7 +288,7 @@ impl Worker for ProcessWorker {
             agent.state = AgentState::Running;
         }
         self.tree()?.end(grace)?;
-        // What waits at a gate that was closed exits by itself, and soon.
+        // What waits at a gate that was closed kills itself, and soon.
         let agent = self.running()?;
         agent
             .handle

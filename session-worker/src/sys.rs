@@ -157,6 +157,8 @@ unsafe fn run_child(
             // Not an exit: whoever owns the session by now could take its code for the
             // agent's, and 0 for success.
             libc::kill(libc::getpid(), libc::SIGKILL);
+            // Where even that is forbidden: no agent without an owner.
+            libc::_exit(127);
         }
         if errno == 0 {
             errno = execute(candidates, argv, env);

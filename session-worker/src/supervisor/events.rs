@@ -213,6 +213,11 @@ impl Supervisor {
     }
 
     fn send(&mut self, ticket: Ticket, signal: i32, by: String) {
+        // One that has ended, but was not reaped, would take the signal.
+        self.record_end();
+        if self.end.is_some() {
+            return self.server.refuse(ticket, "the agent has ended");
+        }
         let sent = self.worker().handle().map(|agent| agent.signal(signal));
         match sent {
             Some(Ok(())) => {
@@ -233,7 +238,7 @@ impl Supervisor {
             Status::Suspended => session_core::Worker::suspend(self.worker()).map_err(Into::into),
             _ => self.session.suspend(),
         };
-        if done.is_ok() {
+        if self.session.session().status() == Status::Suspended {
             self.countdown.hold();
             self.sent.freeze(Instant::now());
         }
@@ -246,7 +251,7 @@ impl Supervisor {
             Status::Running => session_core::Worker::resume(self.worker()).map_err(Into::into),
             _ => self.session.resume(),
         };
-        if done.is_ok() {
+        if self.session.session().status() == Status::Running {
             self.countdown.go_on();
             self.sent.thaw(Instant::now());
         }

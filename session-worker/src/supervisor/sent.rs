@@ -50,7 +50,8 @@ impl Sent {
             WaitStatus::Exited { .. } => libc::SIGTERM,
         };
         let (by, at) = self.by_signal.get(&signal)?;
-        (now.saturating_duration_since(*at) <= grace).then_some(by)
+        let waited = self.frozen_since.is_some_and(|since| *at >= since);
+        (waited || now.saturating_duration_since(*at) <= grace).then_some(by)
     }
 }
 
@@ -107,6 +108,9 @@ mod tests {
         sent.note(libc::SIGUSR1, "before".to_owned(), start);
         sent.freeze(start + late / 2);
         sent.note(libc::SIGTERM, "meanwhile".to_owned(), start + late / 2);
+        // By whomever it was thawed.
+        let while_frozen = sent.sender_of(killed_by(libc::SIGTERM), start + 2 * late, GRACE);
+        assert_eq!(while_frozen, Some("meanwhile"));
         sent.thaw(start + 2 * late);
         let by = |signal| sent.sender_of(killed_by(signal), start + 2 * late, GRACE);
         assert_eq!(by(libc::SIGTERM), Some("meanwhile"));

@@ -15,7 +15,9 @@ use session_core::{CONTROL_SOCKET, Session};
 
 /// How many conversations there can be at once; each waiter is one. So many that those
 /// who only wait do not keep those out who want something done.
-const MAX_CONVERSATIONS: usize = 1024;
+const MAX_CONVERSATIONS: u64 = 1024;
+/// Descriptors that an owner needs to end its session.
+const OTHER_FILES: u64 = 64;
 /// How long a client may take to say what it wants, or to take its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long accepting pauses when there are no descriptors left.
@@ -30,6 +32,7 @@ pub(super) struct Ticket(u64);
 pub(super) struct Server {
     listener: UnixListener,
     conversations: VecDeque<Conversation>,
+    most: usize,
     next_ticket: u64,
     accept_again: Option<Instant>,
 }
@@ -57,6 +60,7 @@ impl Server {
         Ok(Self {
             listener: listen(folder)?,
             conversations: VecDeque::new(),
+            most: room_for_conversations(),
             next_ticket: 0,
             accept_again: None,
         })
@@ -163,7 +167,7 @@ impl Server {
     }
 
     fn has_room(&self) -> bool {
-        self.conversations.len() < MAX_CONVERSATIONS
+        self.conversations.len() < self.most
     }
 
     fn welcome(&mut self, stream: UnixStream, now: Instant) {
@@ -182,6 +186,17 @@ impl Server {
             },
         });
     }
+}
+
+/// Who waits must not take the descriptors without which the session cannot be ended.
+fn room_for_conversations() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.unwrap_or(u64::MAX);
+    let room = match files.checked_sub(2 * OTHER_FILES) {
+        Some(_) => files - OTHER_FILES,
+        None => files / 4,
+    };
+    usize::try_from(room.min(MAX_CONVERSATIONS)).unwrap_or(usize::MAX)
 }
 
 /// A listening socket in `folder`. One that a dead owner left there is replaced:

@@ -52,6 +52,7 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
         .map_err(|e| failed("cannot take the session over", &e))?;
     failpoint::pass("supervisor.owns");
+    let agents_files = raise_file_limit();
     // All that the owner needs is opened now: later there may be no descriptors
     // and no room left, and the agent's end must be recorded all the same.
     let parts = Signals::take(&[
@@ -71,7 +72,6 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
         }
     };
     detach();
-    let agents_files = raise_file_limit();
     failpoint::pass("supervisor.prepared");
     let session = if order.adopt {
         adopt(claim)?
