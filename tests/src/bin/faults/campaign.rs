@@ -32,6 +32,9 @@ pub(crate) struct Campaign {
     pub(crate) trials: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// How many trials tried nothing, and so are no pass.
+    void: u64,
+    is_void: bool,
     /// What happened how often.
     counts: BTreeMap<&'static str, u64>,
     /// The largest that was measured of each.
@@ -55,6 +58,8 @@ impl Campaign {
             trials: 0,
             failed: 0,
             skipped: 0,
+            void: 0,
+            is_void: false,
             counts: BTreeMap::new(),
             worst: BTreeMap::new(),
         }
@@ -64,7 +69,11 @@ impl Campaign {
     pub(crate) fn next_trial(&mut self) -> Option<u64> {
         let over = match self.only_trial {
             Some(_) => self.trials == 1,
-            None => self.trials >= self.most || self.until.is_some_and(|at| at <= Instant::now()),
+            // Whoever comes when the time is over tries once all the same.
+            None => {
+                let late = self.until.is_some_and(|at| at <= Instant::now());
+                self.trials >= self.most || (late && self.trials > 0)
+            }
         };
         if over {
             return None;
@@ -109,9 +118,11 @@ impl Campaign {
         attempt: &mut impl FnMut(&mut Self, u64, &mut Chance) -> Result<(), String>,
     ) {
         let mut chance = self.chance(trial);
+        self.is_void = false;
         let attempted = self.attempt(|campaign| attempt(campaign, trial, &mut chance));
-        if let Err(broken) = attempted {
-            self.fail(trial, &broken);
+        match attempted {
+            Err(broken) => self.fail(trial, &broken),
+            Ok(()) => self.void += u64::from(self.is_void),
         }
     }
 
@@ -158,6 +169,29 @@ impl Campaign {
     pub(crate) fn skip(&mut self, why: &str) {
         skip(&format!("{}: {why}", self.name));
         self.skipped += 1;
+        self.is_void = true;
+    }
+
+    /// Notes that this trial has not met what it is about. It is no pass.
+    pub(crate) fn miss(&mut self, what: &'static str) {
+        self.count(what);
+        self.is_void = true;
+    }
+
+    /// Demands that each of these has happened, once there were trials enough: a
+    /// campaign that does nothing must not pass.
+    pub(crate) fn demand(&mut self, happened: &[&'static str]) {
+        const ENOUGH: u64 = 40;
+        for what in happened {
+            if self.trials >= ENOUGH && !self.counts.contains_key(what) {
+                self.fail_whole(&format!("in all its trials there were no {what}"));
+            }
+        }
+    }
+
+    /// Whether the time was limited.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.until.is_some()
     }
 
     /// Notes that the promise was broken in `trial`.
@@ -170,9 +204,24 @@ impl Campaign {
         self.failed += 1;
     }
 
+    /// Notes that the campaign itself is broken, and no trial repeats it.
+    pub(crate) fn fail_whole(&mut self, what: &str) {
+        println!("FAILED: {}: {what}", self.name);
+        println!(
+            "  again: cargo xtask faults --seed {} --only {}",
+            self.seed, self.name
+        );
+        self.failed += 1;
+    }
+
+    /// Whether nothing was tried, and nobody was told why.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.trials == 0 && self.skipped == 0 && self.failed == 0
+    }
+
     /// How many trials held the promise.
     pub(crate) fn passed(&self) -> u64 {
-        self.trials.saturating_sub(self.failed)
+        self.trials.saturating_sub(self.failed + self.void)
     }
 
     /// What it came to, in one line.
@@ -186,6 +235,9 @@ impl Campaign {
             self.failed,
             self.skipped
         );
+        if self.void > 0 {
+            line += &format!(", {} void", self.void);
+        }
         let counts = self.counts.iter().map(|(what, n)| format!("{n} {what}"));
         let worst = self.worst.iter().map(|(what, n)| format!("{what} {n}"));
         for (n, told) in counts.chain(worst).enumerate() {

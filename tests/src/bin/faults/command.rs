@@ -78,6 +78,10 @@ impl Command {
         if ran.code == 125 && ran.err().lines().count() != 1 {
             return Err(format!("{self:?} is not refused in one line: {ran}"));
         }
+        // Done, refused, or killed from outside; it never gives up by itself.
+        if self != Self::Wait && !matches!(ran.code, 0 | 125 | 137) {
+            return Err(format!("{self:?} ended as none may: {ran}"));
+        }
         // A wait ends with the agent's code.
         let acknowledged = match self {
             Self::Wait => !ran.stdout.is_empty(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command as Program;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use monoco_tests::{Project, Ran, Signal, agent, children, finish, gone, kill};
+use monoco_tests::{Project, Ran, Signal, agent, children, finish, gone, kill, monoco};
 use session_core::{Session, SessionId};
 
 use crate::campaign::Campaign;
@@ -82,6 +82,15 @@ struct Passage {
 }
 
 impl Passage {
+    /// The same in each run: a hash (FNV-1a) of all that it is.
+    fn number(&self) -> u64 {
+        let told = format!("{self:?}");
+        let hash = told.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        u64::from(hash)
+    }
+
     fn rule(&self, action: Action) -> String {
         let role = if self.is_supervisor {
             "supervisor"
@@ -104,20 +113,34 @@ pub(crate) fn run(campaign: &mut Campaign) {
     let program = program.to_string_lossy().into_owned();
     let passages = match campaign.attempt(|_| discover(&program)) {
         Ok(passages) => passages,
-        Err(why) => return campaign.fail(0, &format!("without a fault: {why}")),
+        Err(why) => return campaign.fail_whole(&format!("without a fault: {why}")),
     };
+    if passages.is_empty() || has_failpoints(monoco()) {
+        return campaign.fail_whole("failpoints are not where they should be, or where not");
+    }
     let places: BTreeSet<_> = passages.iter().map(|passage| &passage.place).collect();
     campaign.add("places", places.len() as u64);
     campaign.add("passages", passages.len() as u64);
-    let numbers = (0..passages.len() * ACTIONS.len()).map(|number| number as u64);
+    let n_actions = ACTIONS.len() as u64;
+    let numbers = passages.iter().flat_map(|passage| {
+        let first = passage.number() * n_actions;
+        first..first + n_actions
+    });
     campaign.each_of(numbers.collect(), |campaign, number, _| {
-        let number = usize::try_from(number).map_err(|error| error.to_string())?;
-        let passage = passages.get(number / ACTIONS.len());
+        let meant = |passage: &&Passage| passage.number() == number / n_actions;
+        let passage = passages.iter().find(meant);
         let passage = passage.ok_or("there is no such trial")?;
-        let action = ACTIONS[number % ACTIONS.len()];
+        let action = ACTIONS[usize::try_from(number % n_actions).expect("an index")];
         attempt(&program, passage, action, campaign)
             .map_err(|broken| format!("{:?} at {passage:?}: {broken}", action))
     });
+}
+
+/// Whether the program, which people install, has failpoints in it.
+fn has_failpoints(program: &str) -> bool {
+    let text = b"MONOCO_FAILPOINTS";
+    let program = std::fs::read(program).expect("the program can be read");
+    program.windows(text.len()).any(|found| found == text)
 }
 
 /// All that is passed where nothing goes wrong, in an order that is the same each time.
@@ -126,28 +149,39 @@ fn discover(program: &str) -> Result<Vec<Passage>, String> {
     for (life, steps) in LIVES.iter().enumerate() {
         for step in 0..steps.len() {
             let project = Project::new();
-            let told = project.state_home().join("passed");
-            let told_in = ("MONOCO_FAILPOINTS_PASSED", told.display().to_string());
-            Scene::new(program, &project, steps).live(Some((step, told_in)), |_| Ok(()))?;
+            let told_in = [told_in(&project)];
+            Scene::new(program, &project, steps).live(Some((step, &told_in)), |_| Ok(()))?;
             // Whoever owns the session tells to its end.
             check_deserted(&project, None)?;
-            let text = std::fs::read_to_string(&told).unwrap_or_default();
-            let mut counts = BTreeMap::new();
-            for line in text.lines() {
-                let (role, place) = line.split_once(' ').ok_or(line)?;
-                let nth: &mut u64 = counts.entry((role, place)).or_default();
-                *nth += 1;
-                passages.insert(Passage {
-                    life,
-                    step,
-                    is_supervisor: role == "supervisor",
-                    place: place.to_owned(),
-                    nth: *nth,
-                });
-            }
+            passages.extend(told(&project, life, step)?);
         }
     }
     Ok(passages.into_iter().collect())
+}
+
+/// Has the processes of a step tell what they pass.
+fn told_in(project: &Project) -> (&'static str, String) {
+    let path = project.state_home().join("passed");
+    ("MONOCO_FAILPOINTS_PASSED", path.display().to_string())
+}
+
+/// What they told.
+fn told(project: &Project, life: usize, step: usize) -> Result<Vec<Passage>, String> {
+    let text = std::fs::read_to_string(told_in(project).1).unwrap_or_default();
+    let mut counts = BTreeMap::new();
+    let passage = |line: &str| {
+        let (role, place) = line.split_once(' ').ok_or(line)?;
+        let nth: &mut u64 = counts.entry(line.to_owned()).or_default();
+        *nth += 1;
+        Ok(Passage {
+            life,
+            step,
+            is_supervisor: role == "supervisor",
+            place: place.to_owned(),
+            nth: *nth,
+        })
+    };
+    text.lines().map(passage).collect()
 }
 
 /// A life that is being lived.
@@ -170,11 +204,11 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Goes through the steps, with a variable for one of them; `check` is called
+    /// Goes through the steps, with variables for one of them; `check` is called
     /// after each command. Ends early where there is no session.
     fn live(
         &mut self,
-        variable: Option<(usize, (&str, String))>,
+        variables: Option<(usize, &[(&str, String)])>,
         mut check: impl FnMut(&Told<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         for (n, step) in self.steps.iter().enumerate() {
@@ -184,10 +218,8 @@ impl<'a> Scene<'a> {
             let mut command = Program::new(self.program);
             command.args(&words);
             let mut command = self.project.at_home(command);
-            if let Some((at, (name, value))) = &variable
-                && *at == n
-            {
-                command.env(name, value);
+            if let Some((_, variables)) = variables.filter(|(at, _)| *at == n) {
+                command.envs(variables.iter().map(|(name, value)| (name, value)));
             }
             let ran = finish(command.spawn().map_err(|error| error.to_string())?);
             if let Step::Start(_) = step {
@@ -267,17 +299,21 @@ fn attempt(
     let project = Project::new();
     let mut scene = Scene::new(program, &project, LIVES[passage.life]);
     let rule = ("MONOCO_FAILPOINTS", passage.rule(action));
+    let variables = [rule, told_in(&project)];
     let check = |told: &Told<'_>| check_told(told, passage, action);
-    let live = || scene.live(Some((passage.step, rule)), check);
+    let mut live = || scene.live(Some((passage.step, &variables)), check);
     match action {
         Action::BeLate => beside_rivals(&project, live)?,
         Action::Kill | Action::Refuse => live()?,
     }
-    campaign.count(match action {
-        Action::Kill => "killed",
-        Action::Refuse => "refused",
-        Action::BeLate => "late",
-    });
+    match action {
+        _ if !told(&project, passage.life, passage.step)?.contains(passage) => {
+            campaign.miss("not passed this time");
+        }
+        Action::Kill => campaign.count("killed"),
+        Action::Refuse => campaign.count("refused"),
+        Action::BeLate => campaign.count("late"),
+    }
     match (&scene.session, scene.removed) {
         (Some(session), false) => {
             check_agents(&project, &session.id)?;

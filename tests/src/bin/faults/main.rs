@@ -51,9 +51,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::from(if options.list { 0 } else { 2 });
     }
-    if chosen.iter().any(|plan| plan.name.starts_with("resources")) {
-        mounts::take_ones_own();
-    }
+    mounts::take_ones_own();
     println!("seed {}", options.seed);
     let end = options.time.map(|time| Instant::now() + time);
     let mut weights: u32 = chosen.iter().map(|plan| plan.weight).sum();
@@ -67,6 +65,9 @@ fn main() -> ExitCode {
         weights -= plan.weight;
         let mut campaign = Campaign::new(plan, options.seed, options.trial, until);
         (plan.run)(&mut campaign);
+        if campaign.is_idle() {
+            campaign.fail_whole("nothing was tried");
+        }
         println!("{}", campaign.closing_line());
         passed += campaign.passed();
         failed += campaign.failed;
@@ -115,6 +116,13 @@ impl Options {
                 _ => return None,
             }
         }
+        let names = options.only.iter().flat_map(|only| only.split(','));
+        if !names
+            .clone()
+            .all(|name| PLANS.iter().any(|plan| is_meant(plan, name)))
+        {
+            return None;
+        }
         // A trial has its number in one campaign.
         let one = options.only.as_deref().is_some_and(is_one);
         (options.trial.is_none() || one).then_some(options)
@@ -122,11 +130,14 @@ impl Options {
 
     fn chose(&self, plan: &Plan) -> bool {
         let Some(only) = &self.only else { return true };
-        only.split(',').any(|name| {
-            let rest = plan.name.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        only.split(',').any(|name| is_meant(plan, name))
     }
+}
+
+/// Whether `name` is that of the campaign, or of several with this one among them.
+fn is_meant(plan: &Plan, name: &str) -> bool {
+    let rest = plan.name.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether `only` is the name of one campaign.

@@ -1,7 +1,7 @@
 //! What may be true of a session, from what was done to it. It knows nothing of
 //! how Monoco works.
 
-use session_core::{Outcome, Session, SpawnFailure, Status, WaitStatus};
+use session_core::{LostCause, Outcome, Session, SpawnFailure, Status, WaitStatus};
 
 /// What the agent does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,11 @@ impl Deeds {
                 *signal == KILL && (self.killed_agent || self.killed_supervisor)
             }
             Outcome::Stopped { wait_status, .. } => {
-                self.stopped && wait_status.is_none_or(|status| self.allows_end(status))
+                // How an orphan ended, the kernel may not tell.
+                let allowed = wait_status.map(|status| self.allows_end(status));
+                self.stopped && allowed.unwrap_or(self.killed_supervisor)
             }
-            Outcome::Lost { .. } => self.killed_supervisor,
+            Outcome::Lost { cause } => *cause == LostCause::OwnerDied && self.killed_supervisor,
             Outcome::SpawnFailed { reason: None, .. } => {
                 self.killed_launcher || self.killed_supervisor || self.killed_agent
             }

@@ -14,7 +14,8 @@ const OURS: &str = "FAULTS_OWN_MOUNTS";
 
 /// Goes on in a mount namespace of this process's own, if it may have one.
 pub(crate) fn take_ones_own() {
-    if are_ours() || !works(&["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]) {
+    let place = std::env::temp_dir().to_string_lossy().into_owned();
+    if are_ours() || !works(&["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", &place]) {
         return;
     }
     let Ok(program) = std::env::current_exe() else {

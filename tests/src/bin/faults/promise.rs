@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use monoco_tests::{Project, agent, alive, executes};
-use session_core::{Session, SessionId, SessionManager};
+use session_core::{Session, SessionId, SessionManager, StoreError};
 
 use crate::campaign::Campaign;
 use crate::model::Deeds;
@@ -12,15 +12,23 @@ use crate::model::Deeds;
 /// How long anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The manager of the project; `None` before there is one.
 pub(crate) fn manager(project: &Project) -> Option<SessionManager> {
-    SessionManager::open(project.path()).ok()
+    match SessionManager::open(project.path()) {
+        Ok(manager) => Some(manager),
+        Err(StoreError::NoProject(_)) => None,
+        Err(error) => panic!("the project cannot be opened: {error}"),
+    }
 }
 
 /// The sessions that there are records of.
 pub(crate) fn known(project: &Project) -> BTreeSet<SessionId> {
-    let listing = manager(project).and_then(|manager| manager.list().ok());
-    let sessions = listing.map(|listing| listing.sessions).unwrap_or_default();
-    sessions.into_iter().map(|seen| seen.session.id).collect()
+    let Some(manager) = manager(project) else {
+        return BTreeSet::new();
+    };
+    let listing = manager.list().expect("a project can be listed");
+    let sessions = listing.sessions.into_iter();
+    sessions.map(|seen| seen.session.id).collect()
 }
 
 /// Nothing is torn, and what was acknowledged is there. Returns the new session.

@@ -63,6 +63,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
         inside = Some(asked);
         Ok(())
     });
+    campaign.demand(&["pids handed out again"]);
 }
 
 /// What is answered inside: the counts of the trial, and what was broken.

@@ -83,6 +83,16 @@ pub(crate) fn run(campaign: &mut Campaign) {
         Ok(())
     });
     pairs.tell(campaign);
+    campaign.demand(&[
+        "acknowledged",
+        "launchers killed",
+        "supervisors killed",
+        "gates killed",
+        "agents killed",
+        "daemons killed",
+        "commanders killed",
+        "reconcilers killed",
+    ]);
 }
 
 /// One of them, or two, in this order.

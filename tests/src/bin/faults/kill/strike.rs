@@ -61,7 +61,7 @@ impl Scene<'_> {
         std::thread::sleep(chance.moment(if at_birth { CHILDHOOD } else { LONGEST }));
         let lives = alive(pid);
         kill(pid, Signal::KILL);
-        self.deeds.killed_launcher = true;
+        self.deeds.killed_launcher |= lives;
         lives
     }
 
@@ -202,7 +202,7 @@ impl Scene<'_> {
         match ran.code {
             0 | 137 => Ok(killed),
             // Nothing was started yet, so there is no project.
-            125 if ran.err().contains("no .monoco") => Ok(killed),
+            125 if ran.err().contains("no monoco project") => Ok(killed),
             _ => Err(format!("reconcile failed: {ran}")),
         }
     }

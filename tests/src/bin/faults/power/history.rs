@@ -74,7 +74,7 @@ impl Moment {
                     life.removing = true;
                 }
             }
-            Op::Executed { pid, argv } => self.executed(*pid, argv),
+            Op::Executed { pid, argv } => self.executed(*pid, argv)?,
             Op::Printed { pid, text } => self.printed(*pid, text),
             Op::Ended { pid, code } => {
                 if let Some(words) = self.commands.remove(pid) {
@@ -86,20 +86,27 @@ impl Moment {
         Ok(())
     }
 
-    fn executed(&mut self, pid: i32, argv: &[String]) {
+    fn executed(&mut self, pid: i32, argv: &[String]) -> Result<(), String> {
         let Some((program, words)) = argv.split_first() else {
-            return;
+            return Ok(());
         };
         if program == monoco() {
             self.commands.insert(pid, words.to_vec());
         }
         if program == agent() {
             // No agent runs that no record knows, whatever the power does.
+            let mut is_known = false;
             for life in self.lives.values_mut() {
                 let known = |said: &Vec<u8>| field(said, "pid") == Some(pid.into());
-                life.promise(life.said.iter().position(known));
+                let said = life.said.iter().position(known);
+                is_known |= said.is_some();
+                life.promise(said);
+            }
+            if !is_known {
+                return Err(format!("agent {pid} was executed, and no record knew it"));
             }
         }
+        Ok(())
     }
 
     /// A launcher tells of its session once that runs.

@@ -20,13 +20,14 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use monoco_tests::{Project, works};
+use monoco_tests::{Project, agent, works};
 
 use self::check::Bench;
 use self::history::Moment;
 use self::scenarios::{Played, SCENARIOS};
 use self::stage::Recording;
 use self::states::{Coverage, each_state};
+use self::trace::Op;
 use crate::campaign::Campaign;
 use crate::chance::Chance;
 
@@ -54,7 +55,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
     }
     let bench = match Bench::new() {
         Ok(bench) => bench,
-        Err(why) => return campaign.fail(0, &format!("nowhere to look: {why}")),
+        Err(why) => return campaign.fail_whole(&format!("nowhere to look: {why}")),
     };
     let mut parts: Vec<Part> = SCENARIOS.iter().map(|_| Part::Unplayed).collect();
     campaign.each_trial(|campaign, trial, chance| {
@@ -66,6 +67,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
             parts[n] = record(n, campaign).map_err(told)?;
         }
         let Part::Recorded { recording, seen } = &mut parts[n] else {
+            campaign.miss("of a scenario that is skipped");
             return Ok(());
         };
         let at = moment(trial / SCENARIOS.len() as u64, recording.ops.len());
@@ -74,6 +76,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
         let told = |why| told(format!("power lost after call {at}, {op}: {why}"));
         attempt(recording, at, seen, &bench, chance, campaign).map_err(told)
     });
+    campaign.demand(&["acknowledged sessions in them", "agents executed in them"]);
 }
 
 /// The operation after which the power is lost in trial `n`. The first trials are
@@ -98,6 +101,12 @@ fn record(n: usize, campaign: &mut Campaign) -> Result<Part, String> {
         }
     };
     campaign.count("scenarios recorded");
+    let is_agent = |argv: &[String]| argv.first().is_some_and(|program| program == agent());
+    for op in &recording.ops {
+        if matches!(op, Op::Executed { argv, .. } if is_agent(argv)) {
+            campaign.count("agents executed in them");
+        }
+    }
     campaign.measure("most calls in one", recording.ops.len() as u64);
     Ok(Part::Recorded {
         recording: Box::new(recording),

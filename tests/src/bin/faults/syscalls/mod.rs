@@ -90,13 +90,14 @@ pub(crate) fn run(campaign: &mut Campaign) {
         Some(_) => Vec::new(),
         None => match campaign.attempt(numbers) {
             Ok(numbers) => numbers,
-            Err(why) => return campaign.fail(0, &format!("without a fault: {why}")),
+            Err(why) => return campaign.fail_whole(&format!("without a fault: {why}")),
         },
     };
     campaign.each_of(numbers, |campaign, number, _| {
         let injection = Injection::of_number(number).ok_or("there is no such trial")?;
         path::attempt(injection, campaign).map_err(|broken| format!("{injection:?}: {broken}"))
     });
+    campaign.demand(&["calls made to fail", "killed in a call"]);
 }
 
 /// All that there is to try.

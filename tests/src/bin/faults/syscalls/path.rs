@@ -286,11 +286,11 @@ pub(super) fn attempt(injection: Injection, campaign: &mut Campaign) -> Result<(
     let ran = stage.act(path, &strace)?;
     let checked = check(injection, &stage, &ran, campaign);
     let met = strace.met();
-    campaign.count(match (&met, injection.fault) {
-        (None, _) => "not met this time",
-        (Some(_), Fault::Kill) => "killed in a call",
-        (Some(_), _) => "calls made to fail",
-    });
+    match (&met, injection.fault) {
+        (None, _) => campaign.miss("not met this time"),
+        (Some(_), Fault::Kill) => campaign.count("killed in a call"),
+        (Some(_), _) => campaign.count("calls made to fail"),
+    }
     if met.is_some() {
         campaign.count(match ran.code {
             0 => "done all the same",
