@@ -42,6 +42,9 @@ pub(crate) fn lint() -> Result<(), String> {
         ],
         &[],
     )?;
+    let failpoints = ["--package", "monoco-tests", "--features", "failpoints"];
+    let denied = ["--all-targets", "--locked", "--", "--deny", "warnings"];
+    cargo(&[&["clippy"], &failpoints[..], &denied[..]].concat(), &[])?;
     cargo(
         &["doc", "--workspace", "--no-deps", "--locked"],
         &[("RUSTDOCFLAGS", "--deny warnings")],
