@@ -25,6 +25,7 @@ pub(crate) const PLANS: &[Plan] = &[
     plan("hostile/records", 60, 2, hostile::records),
     plan("hostile/files", 200, 2, hostile::files),
     plan("hostile/mutants", 60, 1, hostile::mutants),
+    plan("hostile/many", 3, 1, hostile::many),
     plan("fuzz/record", 250, 1, fuzz::record),
     plan("fuzz/id", 250, 1, fuzz::id),
     plan("fuzz/control", 200, 1, fuzz::control),

@@ -100,6 +100,21 @@ pub(super) fn healthy() -> Vec<Case> {
     cases.collect()
 }
 
+/// Those of sessions that have ended.
+pub(super) fn ended() -> Vec<Case> {
+    let has_ended = |text: &String| {
+        let record: Value = serde_json::from_str(text).expect("a record");
+        !matches!(
+            record["status"].as_str(),
+            Some("pending" | "running" | "suspended")
+        )
+    };
+    let cases = golden().into_iter().filter(has_ended);
+    cases
+        .map(|text| Case::new(text, Expected::Healthy))
+        .collect()
+}
+
 /// All of them, the like beside each other.
 pub(super) fn all() -> Vec<Case> {
     let golden = golden();

@@ -5,6 +5,7 @@
 mod corpus;
 mod files;
 mod looks;
+mod many;
 mod mutants;
 mod names;
 mod records;
@@ -12,5 +13,6 @@ mod terminal;
 mod things;
 
 pub(crate) use files::run as files;
+pub(crate) use many::run as many;
 pub(crate) use mutants::run as mutants;
 pub(crate) use records::run as records;
