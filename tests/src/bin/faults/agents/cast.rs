@@ -100,6 +100,8 @@ pub(super) struct Cast {
     pub(super) frozen: Frozen,
     pub(super) foreground: bool,
     pub(super) leave_children: bool,
+    /// Somebody follows its output.
+    pub(super) followed: bool,
 }
 
 const COMPANIONS: [Companion; 7] = [
@@ -139,6 +141,7 @@ impl Cast {
             foreground: deed == Deed::CtrlC || chance.below(3) == 0,
             // Which was first, the end or the stop, nobody knows who asks for the left.
             leave_children: !matches!(deed, Deed::StopInFlight(_)) && chance.below(8) == 0,
+            followed: chance.below(2) == 0,
         }
     }
 

@@ -71,7 +71,7 @@ impl<'a> Play<'a> {
         let session = session.ok_or("there is no session")?.session;
         let id = session.id.to_string();
         let agent = session.pid().ok_or("the agent has no pid")?.get();
-        let follower = (agent % 2 == 0).then(|| project.spawn(&["logs", "-f", &id]));
+        let follower = cast.followed.then(|| project.spawn(&["logs", "-f", &id]));
         Ok(Self {
             cast,
             project,
