@@ -41,7 +41,8 @@ pub(crate) fn run(campaign: &mut Campaign) {
             Some(ready) if !trial.is_multiple_of(SHARED) => ready,
             _ => Project::new(),
         };
-        match chance.below(10) {
+        // By number, so that it is known how many there are of each kind.
+        match trial % 10 {
             0 => adopters(&ready, campaign)?,
             1 => claimants(&ready, chance, campaign)?,
             _ => starters(&ready, trial, campaign)?,
