@@ -6,7 +6,8 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use monoco_tests::{
-    PATIENCE, Project, Signal, agent, cpu_ticks, finish, gone, is_awake, kill, monoco, wait_until,
+    PATIENCE, Project, Signal, agent, alive, cpu_ticks, finish, gone, is_awake, kill, monoco,
+    pending_signals, wait_until,
 };
 use session_core::control::Request;
 use session_core::{Session, SessionId};
@@ -214,8 +215,9 @@ impl<'a> Play<'a> {
         if self.cast.end != End::Deaf && !self.cast.leaves_the_deaf() {
             return Ok(());
         }
-        // Not before the time is up, or it would be stopped instead.
-        std::thread::sleep(Duration::from_millis(1300));
+        // Not before its owner has seen that the time is up, or it would be stopped
+        // instead; and well before it is killed for not heeding TERM.
+        std::thread::sleep(Duration::from_secs(3));
         let killed = self.project.run(&["kill", &self.id]);
         let is_over = killed.code == 0 || killed.err().contains("has ended");
         is_over.then_some(()).ok_or(format!("kill: {killed}"))
@@ -227,7 +229,10 @@ impl<'a> Play<'a> {
         let pid = launcher.id().cast_signed();
         kill(pid, Signal::INT);
         if self.cast.end == End::Deaf {
-            std::thread::sleep(Duration::from_millis(100));
+            // Two that wait at once are one.
+            wait_until("the first INT is taken", || {
+                pending_signals(pid) == 0 || !alive(pid)
+            });
             kill(pid, Signal::INT);
         }
         Ok(())
