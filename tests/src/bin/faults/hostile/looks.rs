@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use monoco_tests::{Project, Ran, RawServer, finish, monoco, works};
+use monoco_tests::{PATIENCE, Project, Ran, RawServer, finish, monoco, works};
 use serde_json::Value;
 
 use crate::campaign::Campaign;
@@ -37,11 +37,14 @@ pub(super) fn agreed(
     loop {
         let daemon = by_daemon(server, campaign)?;
         match same("the library", &library, "the daemon", &daemon) {
-            Err(why) if start.elapsed() > 5 * LIMIT => return Err(why),
+            Err(why) if start.elapsed() > PATIENCE => return Err(why),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
-            Ok(()) => return Ok(library),
+            Ok(()) => break,
         }
     }
+    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    campaign.measure("ms until a daemon knew", ms);
+    Ok(library)
 }
 
 fn same(one: &str, says: &Verdicts, other: &str, said: &Verdicts) -> Result<(), String> {

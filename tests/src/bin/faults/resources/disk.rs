@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use monoco_tests::{Project, is_stopped, wait_until};
+use monoco_tests::{PATIENCE, Project, is_stopped, wait_until};
 
 use super::{
     Agent, ask_to_end, check_alive, check_mended, check_truth, recorded_end, start_by_shell,
@@ -17,8 +17,6 @@ use crate::mounts::{Mounted, are_ours};
 
 /// As much as anybody needs here.
 const AMPLE: (u64, u64) = (4096, 1000);
-/// How long an end may take to be recorded on a disk that is full.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(campaign: &mut Campaign) {
     if !are_ours() {
@@ -109,13 +107,16 @@ fn end_on_full_disk(
         ask_to_end(project, id);
     }
     let patience = if has_reserve {
-        AT_ONCE
+        PATIENCE
     } else {
         Duration::from_millis(chance.below(1000))
     };
+    let begun = Instant::now();
     match recorded_end(project, id, patience)? {
         Some(_) => {
             campaign.count("ends recorded on a full disk");
+            let ms = begun.elapsed().as_millis() as u64;
+            campaign.measure("slowest end on a full disk, in ms", ms);
             check_truth(project, id, agent, true)
         }
         None if has_reserve => Err(format!(
