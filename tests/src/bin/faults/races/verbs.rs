@@ -18,7 +18,7 @@ use crate::promise::check_deserted;
 const SPREAD: Duration = Duration::from_millis(60);
 /// Longer than anybody waits for an answer.
 const LONG_SLEEP: Duration = Duration::from_secs(12);
-/// In how many trials an owner sleeps so long.
+/// In how many trials an owner sleeps so long, where the time is not limited.
 const LONG_SLEEP_EVERY: u64 = 300;
 /// How many trials share a project.
 const SHARED: u64 = 100;
@@ -49,7 +49,7 @@ fn attempt(project: &Project, chance: &mut Chance, campaign: &mut Campaign) -> R
         slept_long: false,
     };
     let sleep = match chance.below(LONG_SLEEP_EVERY) {
-        0 => Some(LONG_SLEEP),
+        0 if !campaign.is_limited() => Some(LONG_SLEEP),
         n if n % 4 == 0 => Some(chance.moment(Duration::from_millis(50))),
         _ => None,
     };
