@@ -39,21 +39,25 @@ pub(crate) fn run(campaign: &mut Campaign) {
         let probers: Vec<_> = (0..PROBERS)
             .map(|_| scope.spawn(|| stage.probe()))
             .collect();
-        campaign.each_trial(|campaign, _, chance| {
-            if let Some(dead) = probers.iter().position(|prober| prober.is_finished()) {
-                return Err(format!("prober {dead} has given up; see below"));
+        // What made a prober give up is told once, and no trial is tried without it.
+        while probers.iter().all(|prober| !prober.is_finished())
+            && let Some(trial) = campaign.next_trial()
+        {
+            let mut chance = campaign.chance(trial);
+            let tried = campaign.attempt(|campaign| match chance.below(16) {
+                0 => rivals(&stage, &mut chance, campaign),
+                _ => alone(&stage, &mut chance, campaign),
+            });
+            if let Err(broken) = tried {
+                campaign.fail(trial, &broken);
             }
-            match chance.below(16) {
-                0 => rivals(&stage, chance, campaign),
-                _ => alone(&stage, chance, campaign),
-            }
-        });
+        }
         stage.over.store(true, Ordering::SeqCst);
         for prober in probers {
             match prober.join() {
                 Ok(Ok(())) => {}
-                Ok(Err(broken)) => campaign.fail(campaign.trials, &broken),
-                Err(_) => campaign.fail(campaign.trials, "a prober gave up"),
+                Ok(Err(broken)) => campaign.fail_whole(&broken),
+                Err(_) => campaign.fail_whole("a prober gave up"),
             }
         }
     });
