@@ -45,7 +45,8 @@ impl Stage {
         Instant::now() < self.until
     }
 
-    /// Notes what a reader or writer came to, and that the others may stop.
+    /// Notes what a reader or writer came to. The others go on until the trial is over:
+    /// it is short, and only the first that was broken is told.
     fn note(&self, result: Result<(), String>) {
         if let Err(broken) = result {
             let mut first = self.broken.lock().expect("nobody panics with it");
