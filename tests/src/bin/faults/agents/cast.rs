@@ -284,19 +284,3 @@ fn status(outcome: &Outcome) -> Option<WaitStatus> {
         _ => None,
     }
 }
-
-/// With which code the launcher and `wait` have to end then.
-pub(super) fn code(outcome: &Outcome) -> i32 {
-    let of_status = |status: WaitStatus| match status {
-        WaitStatus::Exited { code } => code,
-        WaitStatus::Signaled { signal, .. } => 128 + signal,
-    };
-    match outcome {
-        Outcome::TimedOut { .. } => 124,
-        Outcome::Stopped { wait_status, .. } => match wait_status.map(of_status) {
-            None | Some(0) => 143,
-            Some(code) => code,
-        },
-        told => status(told).map_or(125, of_status),
-    }
-}

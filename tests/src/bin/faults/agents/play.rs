@@ -12,9 +12,10 @@ use monoco_tests::{
 use session_core::control::Request;
 use session_core::{Session, SessionId};
 
-use super::cast::{Cast, Deed, End, Frozen, code};
+use super::cast::{Cast, Deed, End, Frozen};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::model::exit_code;
 use crate::promise::{check_deserted, manager};
 
 /// What is over at once takes no longer, on the busiest machine.
@@ -255,7 +256,7 @@ impl<'a> Play<'a> {
         if !self.cast.allows(outcome) {
             return Err(format!("{outcome:?} is recorded"));
         }
-        let told = code(outcome);
+        let told = exit_code(outcome);
         if waited != told || launched.is_some_and(|launched| launched != told) {
             return Err(format!(
                 "{outcome:?}, but {waited} by wait, {launched:?} by run"
