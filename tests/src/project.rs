@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use serde_json::Value;
-use session_core::{Observation, SessionId, SessionManager};
+use session_core::{Observation, Session, SessionId, SessionManager};
 use tempfile::TempDir;
 
 use crate::process::{Signal, alive, everybody, has_variable, holds_open, kill};
@@ -348,6 +348,18 @@ impl Project {
     pub fn look(&self, id: &str) -> Observation {
         let id = SessionId::parse(id).expect("an id");
         self.manager().get(&id).expect("a session")
+    }
+
+    /// The session as its record says, which must be there and whole.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    pub fn session(&self, id: &str) -> Result<Session, String> {
+        let lost = |error| format!("the project is lost: {error}");
+        let manager = SessionManager::open(self.path()).map_err(lost)?;
+        let id = SessionId::parse(id).map_err(|error| error.to_string())?;
+        let seen = manager.get(&id).map_err(|error| error.to_string())?;
+        Ok(seen.session)
     }
 
     /// The agent's pid, by the record.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use monoco_tests::{
     Project, Signal, Utterance, Way, agent, children, finish, kill, sounds, wait_until,
 };
-use session_core::{Outcome, Session, SessionId};
+use session_core::{Outcome, Session};
 
 use crate::campaign::Campaign;
 use crate::chance::Chance;
-use crate::promise::{check_deserted, manager};
+use crate::promise::check_deserted;
 
 /// How many trials share a project.
 const SHARED: u64 = 100;
@@ -195,7 +195,7 @@ impl Run {
 
     /// The record tells the end, and the log all that was said.
     fn check(&self, project: &Project, id: &str) -> Result<(), String> {
-        let session = recorded(project, id)?;
+        let session = project.session(id)?;
         self.check_truth(&session)?;
         self.check_sounds(&project.log(id), "logged")
     }
@@ -249,7 +249,7 @@ impl Run {
             return Err(format!("exit {code}, and no record"));
         };
         let waited = project.run(&["wait", &id]).code;
-        let session = recorded(project, &id)?;
+        let session = project.session(&id)?;
         let log = project.log(&id);
         let is_silent = log.is_empty();
         match session.outcome() {
@@ -317,14 +317,6 @@ fn new_records(project: &Project, known: &BTreeSet<String>) -> Vec<String> {
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let ids = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned()));
     ids.filter(|id| !known.contains(id)).collect()
-}
-
-/// The session as its record says, which must be whole.
-fn recorded(project: &Project, id: &str) -> Result<Session, String> {
-    let manager = manager(project).ok_or("the project is lost")?;
-    let id = SessionId::parse(id).map_err(|error| error.to_string())?;
-    let seen = manager.get(&id).map_err(|error| error.to_string())?;
-    Ok(seen.session)
 }
 
 /// Kills the supervisor that `launcher` starts, some time after it is there. Tells

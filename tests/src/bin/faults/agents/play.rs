@@ -9,8 +9,8 @@ use monoco_tests::{
     PATIENCE, Project, Signal, agent, alive, cpu_ticks, finish, gone, is_awake, kill, monoco,
     pending_signals, wait_until,
 };
+use session_core::SessionId;
 use session_core::control::Request;
-use session_core::{Session, SessionId};
 
 use super::cast::{Cast, Deed, End, Frozen};
 use crate::campaign::Campaign;
@@ -251,7 +251,7 @@ impl<'a> Play<'a> {
         if begun.elapsed() > AT_ONCE {
             return Err(format!("its end was told after {:?}", begun.elapsed()));
         }
-        let session = self.session()?;
+        let session = self.project.session(&self.id)?;
         let outcome = session.outcome().ok_or("it has no outcome")?;
         if !self.cast.allows(outcome) {
             return Err(format!("{outcome:?} is recorded"));
@@ -264,12 +264,6 @@ impl<'a> Play<'a> {
         }
         self.check_followed()?;
         self.check_company(campaign)
-    }
-
-    fn session(&self) -> Result<Session, String> {
-        let manager = manager(self.project).ok_or("the project is lost")?;
-        let id = SessionId::parse(&self.id).map_err(|error| error.to_string())?;
-        Ok(manager.get(&id).map_err(|error| error.to_string())?.session)
     }
 
     /// Who follows the output ends with the session, whoever holds it open, and has

@@ -10,7 +10,7 @@ mod removed;
 use std::time::{Duration, Instant};
 
 use monoco_tests::{Project, Ran, Signal, finish, kill};
-use session_core::{Liveness, Outcome, Session, SessionId, WaitStatus};
+use session_core::{Liveness, Outcome, SessionId, WaitStatus};
 
 pub(crate) use disk::run as disk;
 pub(crate) use limits::run as limits;
@@ -93,19 +93,13 @@ fn ask_to_end(project: &Project, id: &str) {
     kill(project.agent(id), Signal::TERM);
 }
 
-/// The session as its record says.
-fn session(project: &Project, id: &str) -> Result<Session, String> {
-    let manager = manager(project).ok_or("the project is lost")?;
-    let id = SessionId::parse(id).map_err(|error| error.to_string())?;
-    Ok(manager.get(&id).map_err(|error| error.to_string())?.session)
-}
-
 /// How the session ended, as soon as that is recorded.
 fn recorded_end(project: &Project, id: &str, within: Duration) -> Result<Option<Outcome>, String> {
     let begun = Instant::now();
     loop {
         // Its record may be gone for a moment.
-        let outcome = session(project, id)
+        let outcome = project
+            .session(id)
             .ok()
             .and_then(|session| session.outcome().cloned());
         if outcome.is_some() || begun.elapsed() > within {

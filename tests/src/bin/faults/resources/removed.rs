@@ -121,7 +121,7 @@ impl Trial<'_> {
     }
 
     fn is_recorded(&self) -> bool {
-        super::session(self.project, &self.id).is_ok()
+        self.project.session(&self.id).is_ok()
     }
 
     /// Its end is recorded, whatever of it was removed before.
@@ -180,7 +180,7 @@ impl Trial<'_> {
             // Whoever it reached: nothing is left, and no success is made of it.
             let _ = self.project.run(&["stop", &self.id]);
             check_deserted(self.project, Some(&self.id)).map_err(told)?;
-            return match super::session(self.project, &self.id)?.outcome() {
+            return match self.project.session(&self.id)?.outcome() {
                 Some(Outcome::Stopped { .. } | Outcome::Lost { .. }) => Ok(()),
                 // The agent answers TERM, whoever sent it.
                 Some(Outcome::Exited { code }) if *code == self.agent.code => Ok(()),
