@@ -22,7 +22,7 @@ pub(crate) const PLANS: &[Plan] = &[
     plan("identity/reboot", 250, 1, identity::reboot),
     plan("identity/namespaces", 300, 1, identity::namespaces),
     plan("identity/zombies", 500, 1, identity::zombies),
-    plan("hostile/records", 60, 2, hostile::records),
+    plan("hostile/records", hostile::RECORDS, 2, hostile::records),
     plan("hostile/files", 200, 2, hostile::files),
     plan("hostile/mutants", 60, 1, hostile::mutants),
     plan("hostile/many", 3, 1, hostile::many),

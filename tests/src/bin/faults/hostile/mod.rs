@@ -15,4 +15,4 @@ mod things;
 pub(crate) use files::run as files;
 pub(crate) use many::run as many;
 pub(crate) use mutants::run as mutants;
-pub(crate) use records::run as records;
+pub(crate) use records::{TRIALS as RECORDS, run as records};

@@ -15,17 +15,16 @@ use crate::campaign::Campaign;
 use crate::tree::Tree;
 
 /// In how many trials the whole corpus is seen once.
-pub(crate) const TRIALS: usize = 60;
+pub(crate) const TRIALS: u64 = 60;
 /// The most memory the daemon may ever have had, in KiB.
 const PEAK: u64 = 64 << 10;
 
 pub(crate) fn run(campaign: &mut Campaign) {
     let (all, healthy) = (corpus::all(), corpus::healthy());
-    // Whoever has little time begins elsewhere each time.
-    let first = usize::try_from(campaign.seed).unwrap_or(0);
     campaign.each_trial(|campaign, trial, _| {
-        let share = usize::try_from(trial).unwrap_or(0).wrapping_add(first) % TRIALS;
-        let cases = all.iter().skip(share).step_by(TRIALS);
+        // Whoever has little time begins elsewhere each time.
+        let share = trial.wrapping_add(campaign.seed) % TRIALS;
+        let cases = all.iter().skip(share as usize).step_by(TRIALS as usize);
         attempt(&healthy.iter().chain(cases).collect::<Vec<_>>(), campaign)
     });
 }
