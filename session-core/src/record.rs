@@ -5,11 +5,11 @@
 //! damaged. It is liberal where versions differ: our own fields are optional,
 //! and fields that this version does not know survive its rewrites, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -138,13 +138,13 @@ struct Fields {
     name: Option<Option<String>>,
     labels: Option<Option<Labels>>,
     parent_id: Option<Option<SessionId>>,
-    process: Option<Option<ProcessIdentity>>,
+    process: Option<Option<Sound<ProcessIdentity>>>,
     started_at: Option<Option<Timestamp>>,
     suspended_at: Option<Option<Timestamp>>,
     suspended_seconds: Option<Option<f64>>,
     ended_at: Option<Option<Timestamp>>,
     timeout_seconds: Option<Option<u64>>,
-    outcome: Option<Option<Outcome>>,
+    outcome: Option<Option<Sound<Outcome>>>,
     unknown: UnknownFields,
 }
 
@@ -169,6 +169,16 @@ fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     Ok(())
 }
 
+/// Notes a key, unless it was there before.
+fn insert<E: de::Error>(keys: &mut BTreeSet<String>, key: String) -> Result<(), E> {
+    if let Some(key) = keys.get(&key) {
+        let key = key.escape_debug();
+        return Err(E::custom(format_args!("duplicate field `{key}`")));
+    }
+    keys.insert(key);
+    Ok(())
+}
+
 impl<'de> Visitor<'de> for FieldsVisitor {
     type Value = Fields;
 
@@ -178,6 +188,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut f = Fields::default();
+        let mut unknown_keys = BTreeSet::new();
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match &*key {
                 "id" => once(&mut f.id, "id", &mut map)?,
@@ -205,22 +216,95 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "timeout_seconds" => once(&mut f.timeout_seconds, "timeout_seconds", &mut map)?,
                 "outcome" => once(&mut f.outcome, "outcome", &mut map)?,
                 unknown => {
-                    if f.unknown.0.iter().any(|(known, _)| known == unknown) {
-                        return Err(de::Error::custom(format_args!(
-                            "duplicate field `{}`",
-                            unknown.escape_debug()
-                        )));
-                    }
                     let key = unknown.to_owned();
+                    insert(&mut unknown_keys, key.clone())?;
                     let value: Box<RawValue> = map.next_value()?;
-                    if depth(value.get()) > MAX_DEPTH {
-                        return Err(de::Error::custom("recursion limit exceeded"));
-                    }
+                    check::<Lenient>(&value).map_err(de::Error::custom)?;
                     f.unknown.0.push((key, value));
                 }
             }
         }
         Ok(f)
+    }
+}
+
+/// A value of ours in which no key stands twice, not even one that is not known.
+struct Sound<T>(T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Sound<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        check::<Strict>(&raw).map_err(de::Error::custom)?;
+        let value = serde_json::from_str(raw.get()).map_err(|e| de::Error::custom(plain(&e)))?;
+        Ok(Self(value))
+    }
+}
+
+/// Whether whoever reads the record as plain JSON can read `raw`: not nested too deep,
+/// no number out of range, and, where that is ours to say, no key twice.
+fn check<K: DeserializeOwned>(raw: &RawValue) -> Result<(), String> {
+    if depth(raw.get()) > MAX_DEPTH {
+        return Err("recursion limit exceeded".to_owned());
+    }
+    let looked = serde_json::from_str::<K>(raw.get());
+    looked.map(drop).map_err(|error| plain(&error))
+}
+
+/// Any JSON; keys may stand twice.
+type Lenient = serde_json::Value;
+
+/// Any JSON in which no object has a key twice.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Self>()?;
+            insert(&mut keys, key)?;
+        }
+        Ok(self)
     }
 }
 
@@ -290,7 +374,7 @@ impl Fields {
                 .clone()
                 .ok_or_else(|| format!("the status is {status}, but there is no pid"))
         };
-        let outcome = self.outcome.take().flatten();
+        let outcome = self.outcome.take().flatten().map(|outcome| outcome.0);
         // Nobody could tell whether that process is the agent, or ever was.
         let too_early = status == Status::Pending && process.is_some();
         let state = match status {
@@ -342,7 +426,7 @@ impl Fields {
     }
 
     fn process(&mut self) -> Result<Option<Process>, String> {
-        let identity = self.process.take().flatten();
+        let identity = self.process.take().flatten().map(|identity| identity.0);
         match self.pid.flatten() {
             None if identity.is_some() => Err("there is a `process`, but no pid".to_owned()),
             None => Ok(None),

@@ -301,6 +301,26 @@ fn what_contradicts_itself_is_no_session() {
 }
 
 #[test]
+fn what_others_could_not_read_as_json_is_damaged() {
+    let alive = running(bare());
+    let with = |field: &str| format!("\"schema\": 1,\n  {field}");
+    let schema = "\"schema\": 1";
+    check_changed(&alive, schema, &with("\"x\": 1e999"), "out of range");
+    check_changed(&alive, schema, &with("\"x\": 1, \"x\": 1"), "duplicate");
+    let twice = "\"process\": {\"x\": 1, \"x\": 1, ";
+    check_changed(&alive, "\"process\": {", twice, "duplicate");
+    let deep = format!(
+        "\"process\": {{\"x\": {}{}, ",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    check_changed(&alive, "\"process\": {", &deep, "recursion limit");
+    let dead = ended(alive, Outcome::Exited { code: 0 });
+    let twice = "\"outcome\": {\"x\": 1, \"x\": 1, ";
+    check_changed(&dead, "\"outcome\": {", twice, "duplicate");
+}
+
+#[test]
 fn an_end_without_an_outcome_is_that_of_another_program() {
     let session = ended(running(bare()), Outcome::Exited { code: 0 });
     let text = text(&session).replace("\"outcome\"", "\"their_outcome\"");
