@@ -139,7 +139,9 @@ impl SessionManager {
 
     fn kill_as_seen(&self, id: &SessionId, signal: i32, by: &str) -> Result<Session, ActError> {
         let mut seen = self.get(id)?;
-        if seen.liveness == Liveness::Owned {
+        // An owner who still ends what the agent left running can be hurried.
+        let is_ending = signal == Signal::KILL.as_raw() && self.is_being_ended(&seen)?;
+        if seen.liveness == Liveness::Owned || is_ending {
             let by = by.to_owned();
             match ask_owner(self, id, &Request::Kill { signal, by })? {
                 Asked::Done(session) => return Ok(*session),

@@ -438,6 +438,13 @@ impl SessionManager {
         }
     }
 
+    /// Whether a session has ended, and its owner still ends what its agent left running.
+    pub(crate) fn is_being_ended(&self, seen: &Observation) -> Result<bool, LookError> {
+        let id = &seen.session.id;
+        Ok(seen.liveness == Liveness::Ended
+            && matches!(lease::probe(&self.store()?, id), Probe::Held))
+    }
+
     /// Settles one session, if its end is certain.
     ///
     /// # Errors
@@ -472,7 +479,7 @@ impl SessionManager {
             Liveness::Unknown(why) => return Err(living(&format!("unknown ({why})"))),
             _ => return Err(living(seen.session.status().as_str())),
         }
-        if matches!(lease::probe(&self.store()?, id), Probe::Held) {
+        if self.is_being_ended(&seen)? {
             return Err(living("ending what its agent left running"));
         }
         self.remove_files(id)

@@ -405,7 +405,7 @@ fn terminate_as_seen(
     by: &str,
 ) -> Result<Observation, RuntimeError> {
     let mut observation = manager.get(id)?;
-    if observation.liveness == Liveness::Owned {
+    if observation.liveness == Liveness::Owned || manager.is_being_ended(&observation)? {
         let stop = Request::Stop {
             grace_seconds: grace.as_secs_f64(),
             by: by.to_owned(),

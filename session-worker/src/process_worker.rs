@@ -125,6 +125,11 @@ impl ProcessWorker {
             .ok_or(WorkerError::NotStarted)
     }
 
+    /// Stops those again whom others let go on, of a tree that is suspended.
+    pub(crate) fn keep_suspended(&self) -> Result<(), WorkerError> {
+        Ok(self.tree()?.keep_frozen()?)
+    }
+
     /// Whether the end of the agent's first process has been seen.
     pub(crate) fn is_known_to_have_ended(&self) -> bool {
         self.agent

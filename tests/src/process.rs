@@ -28,10 +28,19 @@ pub fn is_stopped(pid: i32) -> bool {
 /// `/proc/PID/status` has them: signal n is bit n - 1.
 #[must_use]
 pub fn pending_signals(pid: i32) -> u64 {
+    signals(pid, &["SigPnd:", "ShdPnd:"])
+}
+
+/// The signals that this process ignores, and whatever it starts, in the same way.
+#[must_use]
+pub fn ignored_signals() -> u64 {
+    signals(std::process::id().cast_signed(), &["SigIgn:"])
+}
+
+fn signals(pid: i32, names: &[&str]) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let masks = status.lines().filter_map(|line| {
-        let mask = line.strip_prefix("SigPnd:");
-        let mask = mask.or_else(|| line.strip_prefix("ShdPnd:"))?;
+        let mask = names.iter().find_map(|name| line.strip_prefix(name))?;
         u64::from_str_radix(mask.trim(), 16).ok()
     });
     masks.fold(0, |all, mask| all | mask)

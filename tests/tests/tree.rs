@@ -34,6 +34,18 @@ fn an_agent_that_ignores_term_is_killed_when_its_grace_is_over() {
 }
 
 #[test]
+fn what_an_agent_left_running_can_be_hurried_after_its_end() {
+    let project = Project::new();
+    let deaf = &["daemonize", "exit", "ignore-term"];
+    let (id, _) = project.start_agent(&[], deaf, 2);
+    project.wait_for_status(&id, "completed");
+    // Its owner still gives the daemon its grace.
+    project.run(&["kill", &id]).ok();
+    project.wait_until_deserted();
+    assert_eq!(project.status(&id), "completed");
+}
+
+#[test]
 fn the_grace_is_not_waited_for_when_nothing_is_left() {
     let project = Project::new();
     let (id, pids) = project.start_agent(&[], &["fork-tree", "2", "2"], 7);

@@ -197,6 +197,15 @@ impl Tree {
         })
     }
 
+    /// As [`freeze`](Self::freeze), for a tree that is to be frozen already: whoever was
+    /// thawed by others is stopped again, and nobody goes on where that fails.
+    ///
+    /// # Errors
+    /// As [`freeze`](Self::freeze).
+    pub fn keep_frozen(&self) -> Result<(), TreeError> {
+        self.try_freeze()
+    }
+
     fn try_freeze(&self) -> Result<(), TreeError> {
         let deadline = Instant::now() + FREEZE_PATIENCE;
         let mut pause = FREEZE_PAUSE;

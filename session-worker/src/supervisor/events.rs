@@ -235,7 +235,7 @@ impl Supervisor {
         }
         let done = match self.session.session().status() {
             // Whoever was thawed behind our back is stopped again.
-            Status::Suspended => session_core::Worker::suspend(self.worker()).map_err(Into::into),
+            Status::Suspended => self.worker().keep_suspended().map_err(Into::into),
             _ => self.session.suspend(),
         };
         if self.session.session().status() == Status::Suspended {

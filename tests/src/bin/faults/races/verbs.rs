@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, alive, finish, is_stopped, kill};
+use monoco_tests::{Project, Signal, finish, is_awake, is_stopped, kill};
 use session_core::{Liveness, SessionId, SessionManager, Status, error_chain};
 
 use super::asked::{Act, Answer, Asked, Behaviour};
@@ -170,7 +170,8 @@ impl Scene<'_> {
             .get(&self.id)
             .map_err(|error| error_chain(&error))?;
         let (status, stopped) = (seen.session.status(), is_stopped(self.agent));
-        let runs = alive(self.agent) && !stopped;
+        // Not whoever waits, as vfork(2) does, for a child that is stopped.
+        let runs = is_awake(self.agent);
         let again = self
             .manager
             .get(&self.id)
