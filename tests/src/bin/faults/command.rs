@@ -79,7 +79,8 @@ impl Command {
             return Err(format!("{self:?} is not refused in one line: {ran}"));
         }
         // Done, refused, or killed from outside; it never gives up by itself.
-        if self != Self::Wait && !matches!(ran.code, 0 | 125 | 137) {
+        let is_loaded = !ran.err().contains("error while loading shared libraries");
+        if self != Self::Wait && is_loaded && !matches!(ran.code, 0 | 125 | 137) {
             return Err(format!("{self:?} ended as none may: {ran}"));
         }
         // A wait ends with the agent's code.
