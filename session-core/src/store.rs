@@ -251,10 +251,7 @@ impl Store {
 
     /// Whether there is something in the place of the record of `id`.
     pub(crate) fn has_record(&self, id: &SessionId) -> bool {
-        let Some(sessions) = &self.sessions else {
-            return false;
-        };
-        is_there(sessions, &record_name(id))
+        self.find_record(id).unwrap_or(false)
     }
 
     /// As [`has_record`](Self::has_record), where it can be told.
