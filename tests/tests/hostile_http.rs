@@ -1147,6 +1147,8 @@ fn changes_that_do_not_end_leave_room_for_others() {
     let id = project.start(&[], &["sh", "-c", script]);
     wait_until("it has no ear for TERM", || !project.log(&id).is_empty());
     let path = format!("{SESSIONS}/{id}");
+    // Whom the daemon does not know yet, nobody can stop.
+    wait_until("it is served", || server.get(&path).status == 200);
     let body = "{\"grace_seconds\":86400}";
     let stop = server.text(
         &format!("POST {path}/stop"),
