@@ -5,32 +5,34 @@
 //! damaged. It is liberal where versions differ: our own fields are optional,
 //! and fields that this version does not know survive its rewrites, byte for byte.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub(crate) use self::foreign::UnknownFields;
+use self::foreign::{Foreign, Lenient, Strict, check};
+use self::identity::{ReadIdentity, WrittenIdentity};
 use crate::id::SessionId;
 use crate::outcome::Outcome;
-use crate::process::{Pid, Process, ProcessIdentity};
+use crate::process::{Pid, Process};
 use crate::session::{End, MAX_SUSPENSION, Session, State};
 use crate::status::Status;
 use crate::timestamp::Timestamp;
+
+mod foreign;
+mod identity;
 
 /// The version of the format that this crate writes.
 pub const SCHEMA: u32 = 1;
 
 /// The largest record that is read, in bytes. Larger files are damaged.
 pub const MAX_RECORD_LEN: usize = 1 << 20;
-
-/// How deep the value of a field may be nested that this version does not know:
-/// as deep as serde_json and its like go below the record's own braces, so that
-/// whoever reads the record as plain JSON can.
-const MAX_DEPTH: usize = 126;
 
 /// The bytes are not a record.
 #[derive(Debug, thiserror::Error)]
@@ -103,23 +105,6 @@ pub fn to_json(session: &Session) -> Vec<u8> {
     json
 }
 
-/// Top-level fields of a record that this version does not know.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct UnknownFields(Vec<(String, Box<RawValue>)>);
-
-impl PartialEq for UnknownFields {
-    fn eq(&self, other: &Self) -> bool {
-        let pairs = |fields: &Self| {
-            fields
-                .0
-                .iter()
-                .map(|(k, v)| (k.clone(), v.get().to_owned()))
-                .collect::<Vec<_>>()
-        };
-        pairs(self) == pairs(other)
-    }
-}
-
 /// Every field, as far as it was there.
 #[derive(Default)]
 struct Fields {
@@ -138,7 +123,7 @@ struct Fields {
     name: Option<Option<String>>,
     labels: Option<Option<Labels>>,
     parent_id: Option<Option<SessionId>>,
-    process: Option<Option<Sound<ProcessIdentity>>>,
+    process: Option<Option<ReadIdentity>>,
     started_at: Option<Option<Timestamp>>,
     suspended_at: Option<Option<Timestamp>>,
     suspended_seconds: Option<Option<f64>>,
@@ -169,16 +154,6 @@ fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     Ok(())
 }
 
-/// Notes a key, unless it was there before.
-fn insert<E: de::Error>(keys: &mut BTreeSet<String>, key: String) -> Result<(), E> {
-    if let Some(key) = keys.get(&key) {
-        let key = key.escape_debug();
-        return Err(E::custom(format_args!("duplicate field `{key}`")));
-    }
-    keys.insert(key);
-    Ok(())
-}
-
 impl<'de> Visitor<'de> for FieldsVisitor {
     type Value = Fields;
 
@@ -188,8 +163,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut f = Fields::default();
-        let mut unknown_keys = BTreeSet::new();
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        let mut foreign = Foreign::at(1);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "id" => once(&mut f.id, "id", &mut map)?,
                 "issue_id" => once(&mut f.issue_id, "issue_id", &mut map)?,
@@ -215,15 +190,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "ended_at" => once(&mut f.ended_at, "ended_at", &mut map)?,
                 "timeout_seconds" => once(&mut f.timeout_seconds, "timeout_seconds", &mut map)?,
                 "outcome" => once(&mut f.outcome, "outcome", &mut map)?,
-                unknown => {
-                    let key = unknown.to_owned();
-                    insert(&mut unknown_keys, key.clone())?;
-                    let value: Box<RawValue> = map.next_value()?;
-                    check::<Lenient>(&value).map_err(de::Error::custom)?;
-                    f.unknown.0.push((key, value));
-                }
+                _ => foreign.take::<Lenient, _>(key, &mut map)?,
             }
         }
+        f.unknown = foreign.into_fields();
         Ok(f)
     }
 }
@@ -234,98 +204,10 @@ struct Sound<T>(T);
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Sound<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        check::<Strict>(&raw).map_err(de::Error::custom)?;
+        check::<Strict>(&raw, 1).map_err(de::Error::custom)?;
         let value = serde_json::from_str(raw.get()).map_err(|e| de::Error::custom(plain(&e)))?;
         Ok(Self(value))
     }
-}
-
-/// Whether whoever reads the record as plain JSON can read `raw`: not nested too deep,
-/// no number out of range, and, where that is ours to say, no key twice.
-fn check<K: DeserializeOwned>(raw: &RawValue) -> Result<(), String> {
-    if depth(raw.get()) > MAX_DEPTH {
-        return Err("recursion limit exceeded".to_owned());
-    }
-    let looked = serde_json::from_str::<K>(raw.get());
-    looked.map(drop).map_err(|error| plain(&error))
-}
-
-/// Any JSON; keys may stand twice.
-type Lenient = serde_json::Value;
-
-/// Any JSON in which no object has a key twice.
-struct Strict;
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        let mut keys = BTreeSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            map.next_value::<Self>()?;
-            insert(&mut keys, key)?;
-        }
-        Ok(self)
-    }
-}
-
-/// How deep valid JSON is nested. serde_json does not count in what it skips.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut bytes = json.bytes();
-    let mut in_string = false;
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => drop(bytes.next()),
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// Labels, in which no key stands twice.
@@ -366,7 +248,7 @@ fn required<T>(field: Option<T>, name: &str) -> Result<T, String> {
 
 impl Fields {
     fn into_session(mut self) -> Result<Session, String> {
-        let process = self.process()?;
+        let (process, unknown_process_fields) = self.process()?;
         let status = required(self.status, "status")?;
         let started_at = self.started_at.flatten();
         let alive = || {
@@ -422,19 +304,28 @@ impl Fields {
             schema: self.schema.flatten(),
             state,
             unknown_fields: self.unknown,
+            unknown_process_fields,
         })
     }
 
-    fn process(&mut self) -> Result<Option<Process>, String> {
-        let identity = self.process.take().flatten().map(|identity| identity.0);
-        match self.pid.flatten() {
-            None if identity.is_some() => Err("there is a `process`, but no pid".to_owned()),
-            None => Ok(None),
-            Some(pid) => match Pid::new(pid) {
-                Some(pid) => Ok(Some(Process { pid, identity })),
-                None => Err(format!("{pid} is not the pid of an agent")),
-            },
-        }
+    /// The process, with what another version wrote beside its identity.
+    fn process(&mut self) -> Result<(Option<Process>, UnknownFields), String> {
+        let read = self.process.take().flatten();
+        let (identity, unknown) = read.map(|read| (read.identity, read.unknown)).unzip();
+        let process = match self.pid.flatten() {
+            None if identity.is_some() => {
+                return Err("there is a `process`, but no pid".to_owned());
+            }
+            None => None,
+            Some(pid) => {
+                let pid = Pid::new(pid).ok_or_else(|| format!("{pid} is not the pid of an agent"));
+                Some(Process {
+                    pid: pid?,
+                    identity,
+                })
+            }
+        };
+        Ok((process, unknown.unwrap_or_default()))
     }
 }
 
@@ -488,11 +379,7 @@ impl Session {
         map.serialize_entry("created_at", &self.created_at)?;
         map.serialize_entry("updated_at", &self.updated_at)?;
         self.serialize_ours(map)?;
-        let wanted = |(key, _): &&(String, _)| !without.contains(&key.as_str());
-        for (key, value) in self.unknown_fields.0.iter().filter(wanted) {
-            map.serialize_entry(key, value)?;
-        }
-        Ok(())
+        self.unknown_fields.serialize_into(map, without)
     }
 
     fn serialize_ours<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
@@ -515,11 +402,10 @@ impl Session {
             (!self.labels.is_empty()).then_some(&self.labels),
         )?;
         entry(map, "parent_id", self.parent_id.as_ref())?;
-        entry(
-            map,
-            "process",
-            self.process().and_then(|process| process.identity.as_ref()),
-        )?;
+        let identity = self.process().and_then(|process| process.identity.as_ref());
+        let unknown = &self.unknown_process_fields;
+        let written = identity.map(|identity| WrittenIdentity { identity, unknown });
+        entry(map, "process", written)?;
         entry(map, "started_at", self.started_at())?;
         if let State::Suspended { since, .. } = &self.state {
             entry(map, "suspended_at", since.as_ref())?;

@@ -54,6 +54,7 @@ pub struct Session {
     pub schema: Option<u32>,
     pub(crate) state: State,
     pub(crate) unknown_fields: UnknownFields,
+    pub(crate) unknown_process_fields: UnknownFields,
 }
 
 /// Where a session is in its life, with the facts that hold there.
@@ -286,6 +287,9 @@ impl Session {
         }
         // What was held at the gate never was the agent.
         let ran = !matches!(outcome, Outcome::SpawnFailed { .. });
+        if !ran {
+            self.unknown_process_fields = UnknownFields::default();
+        }
         let started_at = self.started_at().filter(|_| ran);
         let now = now.max(started_at.unwrap_or(now));
         self.state = State::Ended(End {
@@ -377,6 +381,7 @@ impl NewSession {
             schema: Some(crate::record::SCHEMA),
             state: State::Pending,
             unknown_fields: UnknownFields::default(),
+            unknown_process_fields: UnknownFields::default(),
         }
     }
 }

@@ -3,10 +3,9 @@
 mod handle;
 mod tree;
 
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 pub use handle::{ProcessHandle, SignalError};
 pub use tree::{LEASE_FD, PROJECT_VAR, SESSION_ID_VAR, Tree, TreeError, marked};
@@ -43,7 +42,7 @@ impl fmt::Display for Pid {
 }
 
 /// What tells a process from every other that had or will have its pid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProcessIdentity {
     /// The machine (`/etc/machine-id`, or its name where there is none).
     pub host: String,

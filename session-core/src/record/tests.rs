@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::outcome::{LostCause, WaitStatus};
+use crate::process::ProcessIdentity;
 use crate::session::NewSession;
 
 fn at(second: u32) -> Timestamp {
@@ -309,12 +310,14 @@ fn what_others_could_not_read_as_json_is_damaged() {
     check_changed(&alive, schema, &with("\"x\": 1, \"x\": 1"), "duplicate");
     let twice = "\"process\": {\"x\": 1, \"x\": 1, ";
     check_changed(&alive, "\"process\": {", twice, "duplicate");
-    let deep = format!(
-        "\"process\": {{\"x\": {}{}, ",
-        "[".repeat(200),
-        "]".repeat(200)
-    );
-    check_changed(&alive, "\"process\": {", &deep, "recursion limit");
+    let deep = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!("\"process\": {{\"x\": {open}{close}, ")
+    };
+    let deepest = text(&alive).replace("\"process\": {", &deep(125));
+    parse(deepest.as_bytes()).expect("no deeper than others go");
+    serde_json::from_str::<serde_json::Value>(&deepest).expect("they do");
+    check_changed(&alive, "\"process\": {", &deep(126), "recursion limit");
     let dead = ended(alive, Outcome::Exited { code: 0 });
     let twice = "\"outcome\": {\"x\": 1, \"x\": 1, ";
     check_changed(&dead, "\"outcome\": {", twice, "duplicate");
@@ -357,6 +360,22 @@ fn unknown_fields_keep_their_order_and_their_spelling() {
     assert_eq!(text(&session), with);
     session = ended(suspended(session), Outcome::Exited { code: 1 });
     assert!(text(&session).ends_with(theirs), "{}", text(&session));
+}
+
+#[test]
+fn unknown_fields_of_a_process_survive_whatever_becomes_of_it() {
+    let theirs = ",\n    \"cgroup\": { \"b\":1e2, \"a\":[] },\n    \"Name\": \"\\u00fc\"\n  }";
+    let alive = text(&running(full()));
+    let with = alive.replace("812345\n  }", &format!("812345{theirs}"));
+    assert_ne!(with, alive);
+    let mut session = parse(with.as_bytes()).expect("a record");
+    assert_eq!(text(&session), with);
+    session.suspend(at(2)).expect("running → suspended");
+    let never_ran = ended(session.clone(), Outcome::never_ran("no"));
+    let again = parse(&to_json(&never_ran)).expect("a record");
+    assert_eq!(again, never_ran, "what is gone with the process is gone");
+    session = ended(session, Outcome::Exited { code: 1 });
+    assert!(text(&session).contains(theirs), "{}", text(&session));
 }
 
 #[test]
