@@ -112,6 +112,34 @@ impl Campaign {
         }
     }
 
+    /// As [`each_trial`](Self::each_trial), on a stage that the trials share.
+    pub(crate) fn each_on<S>(
+        &mut self,
+        make: impl FnMut() -> Result<S, String>,
+        attempt: impl FnMut(&mut Self, &mut S, u64, &mut Chance) -> Result<(), String>,
+    ) {
+        self.each_on_shared(u64::MAX, make, attempt);
+    }
+
+    /// As [`each_on`](Self::each_on), with a stage that no more than so many share: what
+    /// earlier ones left on it is in the way of later ones.
+    pub(crate) fn each_on_shared<S>(
+        &mut self,
+        shared: u64,
+        mut make: impl FnMut() -> Result<S, String>,
+        mut attempt: impl FnMut(&mut Self, &mut S, u64, &mut Chance) -> Result<(), String>,
+    ) {
+        let mut stage = None;
+        self.each_trial(|campaign, trial, chance| {
+            if trial.is_multiple_of(shared) {
+                stage = None;
+            }
+            attempt_on(&mut stage, &mut make, |stage| {
+                attempt(campaign, stage, trial, chance)
+            })
+        });
+    }
+
     fn one_trial(
         &mut self,
         trial: u64,
@@ -141,12 +169,7 @@ impl Campaign {
         &mut self,
         attempt: impl FnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, String> {
-        let attempt = AssertUnwindSafe(|| attempt(self));
-        catch_unwind(attempt).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            Err(text.unwrap_or_else(|| "the harness gave up".to_owned()))
-        })
+        caught(|| attempt(self))
     }
 
     /// Notes that something happened.
@@ -246,4 +269,26 @@ impl Campaign {
         }
         line
     }
+}
+
+/// Calls `attempt` on the stage, which is made where there is none. When it fails or
+/// gives up, the stage goes: what is left on it is not in the way of the next.
+pub(crate) fn attempt_on<S>(
+    stage: &mut Option<S>,
+    make: impl FnOnce() -> Result<S, String>,
+    attempt: impl FnOnce(&mut S) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut ready = stage.take().map_or_else(make, Ok)?;
+    attempt(&mut ready)?;
+    *stage = Some(ready);
+    Ok(())
+}
+
+/// What comes of `attempt`, also where a check of the harness gives up in it.
+pub(crate) fn caught<T>(attempt: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(text.unwrap_or_else(|| "the harness gave up".to_owned()))
+    })
 }

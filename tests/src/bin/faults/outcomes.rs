@@ -51,21 +51,11 @@ struct Run {
 }
 
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut project = Project::new();
-    let mut known = BTreeSet::new();
-    campaign.each_trial(|campaign, trial, chance| {
-        if trial.is_multiple_of(SHARED) {
-            project = Project::new();
-            known.clear();
-        }
+    let make = || Ok((Project::new(), BTreeSet::new()));
+    campaign.each_on_shared(SHARED, make, |campaign, (project, known), _, chance| {
         let run = Run::draw(chance);
         run.count(campaign);
-        let result = run.attempt(&project, &mut known, chance, campaign);
-        if result.is_err() {
-            // What is left of this trial is not in the way of the next.
-            project = Project::new();
-            known.clear();
-        }
+        let result = run.attempt(project, known, chance, campaign);
         result.map_err(|why| format!("{:?} {:?}: {why}", run.manner, run.words()))
     });
 }

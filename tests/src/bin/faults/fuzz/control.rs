@@ -88,18 +88,15 @@ impl Owner {
 
 pub(crate) fn run(campaign: &mut Campaign) {
     let mutator = Mutator::new(seeds("control"));
-    let mut owner = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let mut sound = owner.take().unwrap_or_else(Owner::new);
+    let make = || Ok(Owner::new());
+    campaign.each_on(make, |campaign, owner, _, chance| {
         for _ in 0..BATCH {
-            attempt(&sound, &mutator, chance, campaign)?;
+            attempt(owner, &mutator, chance, campaign)?;
         }
         // One that says nothing keeps nobody else from being heard.
-        let _silent = sound.connect().map_err(|error| error.to_string())?;
-        sound.check()?;
-        sound.check_memory(campaign)?;
-        owner = Some(sound);
-        Ok(())
+        let _silent = owner.connect().map_err(|error| error.to_string())?;
+        owner.check()?;
+        owner.check_memory(campaign)
     });
 }
 

@@ -76,20 +76,17 @@ impl Door {
 
 pub(crate) fn run(campaign: &mut Campaign) {
     let mutator = Mutator::new(seeds("http"));
-    let mut door = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let mut sound = door.take().unwrap_or_else(Door::new);
+    let make = || Ok(Door::new());
+    campaign.each_on(make, |campaign, door, _, chance| {
         for _ in 0..BATCH {
             let mutant = mutator.mutant(chance);
-            checked(campaign, &mutant, |_| sound.http.check(&mutant))?;
+            checked(campaign, &mutant, |_| door.http.check(&mutant))?;
             campaign.count(match mutant.first() {
                 Some(b'!') => "strangers' requests",
                 Some(b'+') => "acts",
                 _ => "targets",
             });
         }
-        sound.check(campaign)?;
-        door = Some(sound);
-        Ok(())
+        door.check(campaign)
     });
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use monoco_tests::Project;
 use serde_json::{Value, json};
-use session_core::{Process, SessionId, SessionManager};
+use session_core::{Process, SessionId};
 
+use super::Stage;
 use super::drive::{N_COMMANDS, VERBS, command, drive, may_signal};
 use super::witness::Witness;
 use crate::campaign::Campaign;
@@ -20,47 +21,26 @@ use crate::chance::Chance;
 /// How often somebody runs the program for it, too.
 const ONE_COMMAND_IN: u64 = 40;
 
-/// Everything that does not change from trial to trial.
-struct Stage {
-    project: Project,
-    manager: SessionManager,
-    witness: Witness,
-}
-
-impl Stage {
-    fn new() -> Result<Self, String> {
-        let project = Project::new();
-        let manager = SessionManager::create(project.path()).map_err(|e| e.to_string())?;
-        let witness = Witness::new()?;
-        Ok(Self {
-            project,
-            manager,
-            witness,
-        })
-    }
-}
-
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut stage = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => Stage::new()?,
-        };
-        attempt(&ready, chance, campaign)?;
-        stage = Some(ready);
-        Ok(())
+    let make = || Ok((Stage::new()?, Witness::new()?));
+    campaign.each_on(make, |campaign, (stage, witness), _, chance| {
+        attempt(stage, witness, chance, campaign)
     });
 }
 
-fn attempt(stage: &Stage, chance: &mut Chance, campaign: &mut Campaign) -> Result<(), String> {
+fn attempt(
+    stage: &Stage,
+    witness: &Witness,
+    chance: &mut Chance,
+    campaign: &mut Campaign,
+) -> Result<(), String> {
     let id = draw_id(chance);
-    let truth = stage.witness.process()?;
+    let truth = witness.process()?;
     let (mut record, is_right) = draw_record(chance, &truth, &id);
     if !is_right {
         campaign.count("records wrong in something");
         plant(&stage.project, chance, &id, &record)?;
-        let asked = ask(stage, chance, campaign, &id, |_| stage.witness.check());
+        let asked = ask(stage, chance, campaign, &id, |_| witness.check());
         clear(&stage.project, &id);
         return asked.map_err(|why| format!("{why}, for {record}"));
     }

@@ -22,6 +22,42 @@ use std::path::PathBuf;
 use monoco_tests::Project;
 use session_core::{NewSession, Process, SessionId, SessionManager, error_chain};
 
+/// What trials share: a project, and who sees to its sessions.
+struct Stage {
+    project: Project,
+    manager: SessionManager,
+}
+
+impl Stage {
+    fn new() -> Result<Self, String> {
+        let project = Project::new();
+        let manager = SessionManager::create(project.path()).map_err(|e| e.to_string())?;
+        Ok(Self { project, manager })
+    }
+}
+
+/// The same with somebody in it.
+struct Inhabited {
+    project: Project,
+    manager: SessionManager,
+    /// A session that has an owner, and its agent.
+    owned: (String, i32),
+}
+
+impl Inhabited {
+    fn new() -> Result<Self, String> {
+        let project = Project::new();
+        let (owned, pids) = project.start_agent(&[], &["deaf"], 1);
+        let manager = SessionManager::open(project.path()).map_err(|e| e.to_string())?;
+        let owned = (owned, pids[0]);
+        Ok(Self {
+            project,
+            manager,
+            owned,
+        })
+    }
+}
+
 /// A session whose record says that `process` is its agent, which runs, and whose
 /// owner is dead.
 fn ownerless(manager: &SessionManager, process: Process) -> Result<SessionId, String> {

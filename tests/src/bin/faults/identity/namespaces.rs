@@ -2,13 +2,13 @@
 //! in which everybody seems to have begun at another time. What cannot be told from
 //! there is unknown, and nobody touches it; what is owned is told by its lease.
 
-use monoco_tests::{Project, Signal, alive, executes, kill, wait_until};
-use session_core::{SessionId, SessionManager};
+use monoco_tests::{Signal, alive, executes, kill, wait_until};
+use session_core::SessionId;
 
 use super::drive::{VERBS, drive};
 use super::inside::{Inside, is_permitted};
 use super::witness::{Witness, check_unharmed};
-use super::{Stand, ownerless};
+use super::{Inhabited, Stand, ownerless};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
 
@@ -35,26 +35,6 @@ impl Elsewhere {
     }
 }
 
-struct Stage {
-    project: Project,
-    manager: SessionManager,
-    owned: (String, i32),
-}
-
-impl Stage {
-    fn new() -> Result<Self, String> {
-        let project = Project::new();
-        let (owned, pids) = project.start_agent(&[], &["deaf"], 1);
-        let manager = SessionManager::open(project.path()).map_err(|e| e.to_string())?;
-        let owned = (owned, pids[0]);
-        Ok(Self {
-            project,
-            manager,
-            owned,
-        })
-    }
-}
-
 pub(crate) fn run(campaign: &mut Campaign) {
     let kinds = [Elsewhere::Pids, Elsewhere::Time, Elsewhere::Both];
     let permitted: Vec<_> = kinds
@@ -67,20 +47,13 @@ pub(crate) fn run(campaign: &mut Campaign) {
     if permitted.is_empty() {
         return;
     }
-    let mut stage = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => Stage::new()?,
-        };
+    campaign.each_on(Inhabited::new, |campaign, stage, _, chance| {
         let elsewhere = *chance.pick(&permitted);
         if elsewhere != Elsewhere::Time && chance.below(3) == 0 {
-            from_outside(&ready, elsewhere, campaign, chance)?;
+            from_outside(stage, elsewhere, campaign, chance)
         } else {
-            from_inside(&ready, elsewhere, campaign, chance)?;
+            from_inside(stage, elsewhere, campaign, chance)
         }
-        stage = Some(ready);
-        Ok(())
     });
 }
 
@@ -91,7 +64,7 @@ fn is_possible(kind: Elsewhere) -> bool {
 
 /// An orphan, a dead session and an owned one, looked at and driven from elsewhere.
 fn from_inside(
-    stage: &Stage,
+    stage: &Inhabited,
     elsewhere: Elsewhere,
     campaign: &mut Campaign,
     chance: &mut Chance,
@@ -157,7 +130,7 @@ fn from_inside(
 
 /// A session that was started in another pid namespace, and has lost its owner there.
 fn from_outside(
-    stage: &Stage,
+    stage: &Inhabited,
     elsewhere: Elsewhere,
     campaign: &mut Campaign,
     chance: &mut Chance,
@@ -209,7 +182,7 @@ fn expect(inside: &mut Inside, id: &str, liveness: &str) -> Result<(), String> {
     Err(format!("{id} is {seen:?} from there, and not {liveness}"))
 }
 
-fn expect_here(stage: &Stage, id: &SessionId, liveness: &str) -> Result<(), String> {
+fn expect_here(stage: &Inhabited, id: &SessionId, liveness: &str) -> Result<(), String> {
     let seen = drive(&stage.manager, "get", id);
     if seen == Ok(liveness.to_owned()) {
         return Ok(());

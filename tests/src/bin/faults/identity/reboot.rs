@@ -10,7 +10,7 @@ use session_core::{ProcessIdentity, SessionManager, Status};
 use super::drive::VERBS;
 use super::inside::{Inside, is_permitted};
 use super::witness::{Witness, check_unharmed};
-use super::{Stand, ownerless};
+use super::{Inhabited, Stand, ownerless};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
 
@@ -29,44 +29,17 @@ pub(crate) fn run(campaign: &mut Campaign) {
     if !may_mount {
         campaign.skip("another boot's id needs the privilege to unshare the mount namespace");
     }
-    let mut stage = None;
-    campaign.each_trial(|campaign, trial, chance| {
+    campaign.each_on(Inhabited::new, |campaign, stage, trial, chance| {
         if trial.is_multiple_of(MANY_EVERY) || !may_mount {
-            return many(trial, campaign, chance);
+            many(trial, campaign, chance)
+        } else {
+            one(stage, campaign, chance)
         }
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => Stage::new()?,
-        };
-        one(&ready, campaign, chance)?;
-        stage = Some(ready);
-        Ok(())
     });
 }
 
-struct Stage {
-    project: Project,
-    manager: SessionManager,
-    /// A session that has an owner, and its agent.
-    owned: (String, i32),
-}
-
-impl Stage {
-    fn new() -> Result<Self, String> {
-        let project = Project::new();
-        let (owned, pids) = project.start_agent(&[], &["deaf"], 1);
-        let manager = SessionManager::open(project.path()).map_err(|e| e.to_string())?;
-        let owned = (owned, pids[0]);
-        Ok(Self {
-            project,
-            manager,
-            owned,
-        })
-    }
-}
-
 /// An orphan and a session that is owned, seen by somebody who knows of a reboot.
-fn one(stage: &Stage, campaign: &mut Campaign, chance: &mut Chance) -> Result<(), String> {
+fn one(stage: &Inhabited, campaign: &mut Campaign, chance: &mut Chance) -> Result<(), String> {
     let victim = Witness::new()?;
     let orphan = ownerless(&stage.manager, victim.process()?)?;
     let stand = Stand::of(&stage.project, orphan.as_str())?;

@@ -6,18 +6,18 @@
 
 use std::time::{Duration, Instant};
 
-use monoco_tests::{Project, Signal, agent, is_stopped, kill, wait_until};
+use monoco_tests::{Signal, agent, is_stopped, kill, wait_until};
 use rustix::process::{Pid as RawPid, WaitOptions, waitpid};
 use serde_json::{Value, json};
 use session_core::control::Request;
-use session_core::{Host, Pid, SessionId, SessionManager};
+use session_core::{Host, Pid, SessionId};
 use session_worker::Launcher;
 
 use super::drive::{N_COMMANDS, VERBS, command, drive};
 use super::inside::{Inside, is_permitted};
 use super::witness::Witness;
-use super::{Stand, ownerless};
-use crate::campaign::Campaign;
+use super::{Stage, Stand, ownerless};
+use crate::campaign::{Campaign, attempt_on, caught};
 use crate::chance::Chance;
 
 const NAMESPACE: [&str; 3] = ["-p", "-f", "--mount-proc"];
@@ -40,28 +40,16 @@ pub(crate) fn run(campaign: &mut Campaign) {
     if !is_permitted(&NAMESPACE) {
         return campaign.skip("it needs the privilege to unshare the pid namespace");
     }
-    let mut inside = None;
-    let mut n = 0;
-    campaign.each_trial(|campaign, trial, _| {
-        if n % SHARED == 0 {
-            inside = None;
-        }
-        n += 1;
-        let mut asked = match inside.take() {
-            Some(inside) => inside,
-            None => Inside::start(None, &NAMESPACE, "", "reuse")?,
-        };
+    let enter = || Inside::start(None, &NAMESPACE, "", "reuse");
+    campaign.each_on_shared(SHARED, enter, |campaign, inside, trial, _| {
         let question = format!("{} {trial}", campaign.seed);
-        let answer: Value = serde_json::from_str(&asked.ask(&question)?)
+        let answer: Value = serde_json::from_str(&inside.ask(&question)?)
             .map_err(|error| format!("no answer: {error}"))?;
         for count in COUNTS {
             campaign.add(count, answer[count].as_u64().unwrap_or(0));
         }
-        if let Some(broken) = answer["broken"].as_str() {
-            return Err(broken.to_owned());
-        }
-        inside = Some(asked);
-        Ok(())
+        let broken = answer["broken"].as_str();
+        broken.map_or(Ok(()), |broken| Err(broken.to_owned()))
     });
     campaign.demand(&["pids handed out again"]);
 }
@@ -78,11 +66,6 @@ pub(super) fn answers() -> impl FnMut(&str) -> String {
         }
         counts.to_string()
     }
-}
-
-struct Stage {
-    project: Project,
-    manager: SessionManager,
 }
 
 /// One trial, inside.
@@ -105,27 +88,14 @@ impl Trial {
         let (seed, trial) = question.split_once(' ').ok_or("no question")?;
         let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
         let mut chance = Chance::of(number(seed)?, "identity/reuse", number(trial)?);
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => {
-                let project = Project::new();
-                let manager = SessionManager::create(project.path()).map_err(|e| e.to_string())?;
-                Stage { project, manager }
-            }
+        let attempt = |stage: &mut Stage| match chance.below(8) {
+            0 => self.living_owner(stage, &mut chance),
+            1 => self.late_adopter(stage, &mut chance),
+            2 | 3 => self.dead_owner(stage, &mut chance),
+            _ => self.dead_owner_of_nobody(stage, &mut chance),
         };
         // What the harness gives up on is told as well.
-        let attempt = std::panic::AssertUnwindSafe(|| match chance.below(8) {
-            0 => self.living_owner(&ready, &mut chance),
-            1 => self.late_adopter(&ready, &mut chance),
-            2 | 3 => self.dead_owner(&ready, &mut chance),
-            _ => self.dead_owner_of_nobody(&ready, &mut chance),
-        });
-        let done = std::panic::catch_unwind(attempt);
-        let done = done.unwrap_or_else(|_| Err("the harness gave up; it said why".to_owned()));
-        if done.is_ok() {
-            *stage = Some(ready);
-        }
-        done
+        caught(|| attempt_on(stage, Stage::new, attempt))
     }
 
     /// A record of a process that was one, written as by an owner who died.

@@ -5,12 +5,12 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, agent, alive, children, is_stopped, kill, wait_until, works};
-use session_core::{Host, Pid, Process, SessionId, SessionManager, Status};
+use monoco_tests::{Signal, agent, alive, children, is_stopped, kill, wait_until, works};
+use session_core::{Host, Pid, Process, SessionId, Status};
 
 use super::drive::{VERBS, drive, may_signal};
-use super::ownerless;
 use super::witness::Witness;
+use super::{Stage, ownerless};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
 
@@ -20,34 +20,18 @@ import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(600,)).start()
 ctypes.CDLL(None).pthread_exit(None)";
 
-struct Stage {
-    project: Project,
-    manager: SessionManager,
-}
-
 pub(crate) fn run(campaign: &mut Campaign) {
     let has_python = works(&["python3", "-c", ""]);
     if !has_python {
         campaign.skip("a process without its first thread needs python3");
     }
-    let mut stage = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => {
-                let project = Project::new();
-                let manager = SessionManager::create(project.path()).map_err(|e| e.to_string())?;
-                Stage { project, manager }
-            }
-        };
+    campaign.each_on(Stage::new, |campaign, stage, _, chance| {
         match chance.below(8) {
-            0 if has_python => headless(&ready, campaign, chance),
-            1 | 2 => vforking(&ready, campaign, chance),
-            3 | 4 => zombie_supervisor(&ready, campaign, chance),
-            _ => zombie_agent(&ready, campaign, chance),
-        }?;
-        stage = Some(ready);
-        Ok(())
+            0 if has_python => headless(stage, campaign, chance),
+            1 | 2 => vforking(stage, campaign, chance),
+            3 | 4 => zombie_supervisor(stage, campaign, chance),
+            _ => zombie_agent(stage, campaign, chance),
+        }
     });
 }
 

@@ -59,17 +59,12 @@ impl Victim {
 }
 
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut world = World::new();
-    let mut is_sound = true;
     let mut pairs = Pairs::default();
-    campaign.each_trial(|campaign, trial, chance| {
-        if trial.is_multiple_of(SHARED) || !is_sound {
-            world = World::new();
-        }
-        is_sound = false;
+    let make = || Ok(World::new());
+    campaign.each_on_shared(SHARED, make, |campaign, world, trial, chance| {
         let victims = victims(chance);
         let begun = Instant::now();
-        let killed = attempt(&mut world, &victims, chance, campaign)?;
+        let killed = attempt(world, &victims, chance, campaign)?;
         let took = begun.elapsed().as_millis();
         campaign.measure(
             "longest trial in ms",
@@ -79,7 +74,6 @@ pub(crate) fn run(campaign: &mut Campaign) {
         if trial % SHARED == SHARED - 1 {
             world.close(campaign)?;
         }
-        is_sound = true;
         Ok(())
     });
     pairs.tell(campaign);

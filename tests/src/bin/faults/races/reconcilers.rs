@@ -27,15 +27,8 @@ struct Stage {
 }
 
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut stage = None;
-    campaign.each_trial(|campaign, _, chance| {
-        let ready = match stage.take() {
-            Some(ready) => ready,
-            None => Stage::new()?,
-        };
-        attempt(&ready, chance, campaign)?;
-        stage = Some(ready);
-        Ok(())
+    campaign.each_on(Stage::new, |campaign, stage, _, chance| {
+        attempt(stage, chance, campaign)
     });
 }
 

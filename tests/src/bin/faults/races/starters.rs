@@ -35,20 +35,14 @@ const CONTEND: &str = r#"
     done"#;
 
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut project = None;
-    campaign.each_trial(|campaign, trial, chance| {
-        let ready = match project.take() {
-            Some(ready) if !trial.is_multiple_of(SHARED) => ready,
-            _ => Project::new(),
-        };
+    let make = || Ok(Project::new());
+    campaign.each_on_shared(SHARED, make, |campaign, project, trial, chance| {
         // By number, so that it is known how many there are of each kind.
         match trial % 10 {
-            0 => adopters(&ready, campaign)?,
-            1 => claimants(&ready, chance, campaign)?,
-            _ => starters(&ready, trial, campaign)?,
+            0 => adopters(project, campaign),
+            1 => claimants(project, chance, campaign),
+            _ => starters(project, trial, campaign),
         }
-        project = Some(ready);
-        Ok(())
     });
 }
 

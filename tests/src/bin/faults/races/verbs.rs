@@ -24,15 +24,9 @@ const LONG_SLEEP_EVERY: u64 = 300;
 const SHARED: u64 = 100;
 
 pub(crate) fn run(campaign: &mut Campaign) {
-    let mut project = None;
-    campaign.each_trial(|campaign, trial, chance| {
-        let ready = match project.take() {
-            Some(ready) if !trial.is_multiple_of(SHARED) => ready,
-            _ => Project::new(),
-        };
-        attempt(&ready, chance, campaign)?;
-        project = Some(ready);
-        Ok(())
+    let make = || Ok(Project::new());
+    campaign.each_on_shared(SHARED, make, |campaign, project, _, chance| {
+        attempt(project, chance, campaign)
     });
 }
 
