@@ -188,6 +188,12 @@ impl Campaign {
         *worst = figure.max(*worst);
     }
 
+    /// Notes how many ms have passed since then, of which the most is told.
+    pub(crate) fn measure_since(&mut self, what: &'static str, begun: Instant) {
+        let ms = begun.elapsed().as_millis();
+        self.measure(what, u64::try_from(ms).unwrap_or(u64::MAX));
+    }
+
     /// Notes that something could not be tried here. It is no pass.
     pub(crate) fn skip(&mut self, why: &str) {
         skip(&format!("{}: {why}", self.name));

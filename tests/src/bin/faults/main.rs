@@ -11,6 +11,7 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod kill;
+mod left;
 mod model;
 mod mounts;
 mod mutator;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use monoco_tests::{Project, agent, alive, executes};
-use session_core::{Session, SessionId, SessionManager, StoreError};
+use session_core::{Damaged, Session, SessionId, SessionManager, StoreError};
 
 use crate::campaign::Campaign;
 use crate::model::Deeds;
@@ -45,13 +45,7 @@ pub(crate) fn check_records(
     };
     let listing = manager.list().map_err(|error| error.to_string())?;
     // The first record is not synced, and may be empty only after a power loss.
-    if let Some(damaged) = listing.damaged.first() {
-        return Err(format!(
-            "{} is torn: {}",
-            damaged.path.display(),
-            damaged.damage
-        ));
-    }
+    check_none_torn(&listing.damaged)?;
     if let Some(lost) = before
         .iter()
         .find(|id| !listing.sessions.iter().any(|seen| seen.session.id == **id))
@@ -71,6 +65,14 @@ pub(crate) fn check_records(
         )),
         _ => Ok(new),
     }
+}
+
+/// No record is torn.
+pub(crate) fn check_none_torn(damaged: &[Damaged]) -> Result<(), String> {
+    damaged.first().map_or(Ok(()), |damaged| {
+        let path = damaged.path.display();
+        Err(format!("{path} is torn: {}", damaged.damage))
+    })
 }
 
 /// Every agent that runs, or ever ran, is known by its record, with its pid.

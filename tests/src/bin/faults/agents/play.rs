@@ -250,10 +250,7 @@ impl<'a> Play<'a> {
         let begun = Instant::now();
         let waited = self.project.run(&["wait", &self.id]).code;
         let launched = self.launcher.take().map(|launcher| finish(launcher).code);
-        campaign.measure(
-            "slowest end told, in ms",
-            begun.elapsed().as_millis() as u64,
-        );
+        campaign.measure_since("slowest end told, in ms", begun);
         if begun.elapsed() > AT_ONCE {
             return Err(format!("its end was told after {:?}", begun.elapsed()));
         }

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use monoco_tests::fuzz::{Asked, check_answer, check_control, say, seeds};
-use monoco_tests::{Project, alive, memory_kb};
+use monoco_tests::{Project, alive};
 use session_core::SessionId;
 use session_core::control::Request;
 
-use super::checked;
+use super::{Weight, checked};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
 use crate::mutator::Mutator;
@@ -25,16 +25,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How much the supervisor may grow once it is warm, in KiB: its own buffers, and some
 /// slack.
 const GROWTH: u64 = 1024;
-/// So many trials warm it.
-const WARM: u64 = 5;
 
 struct Owner {
     project: Project,
     id: SessionId,
     supervisor: i32,
     agent: i32,
-    batches: u64,
-    memory: u64,
+    weight: Weight,
 }
 
 impl Owner {
@@ -46,8 +43,7 @@ impl Owner {
             id: SessionId::parse(&id).expect("it was given by monoco"),
             supervisor,
             agent: pids[0],
-            batches: 0,
-            memory: 0,
+            weight: Weight::new("KiB that an owner grew", GROWTH),
             project,
         }
     }
@@ -59,30 +55,14 @@ impl Owner {
     }
 
     /// It tells the session, which goes on.
-    fn check(&self) -> Result<(), String> {
+    fn check(&mut self, campaign: &mut Campaign) -> Result<(), String> {
         let control = self.project.manager().control(&self.id);
         let told = control.and_then(|control| control.ask(&Request::Status));
         let session = told.map_err(|error| format!("the owner is lost: {error}"))?;
         if session.status().is_terminal() || !alive(self.agent) || !alive(self.supervisor) {
             return Err(format!("the session is {}", session.status()));
         }
-        Ok(())
-    }
-
-    /// It grows no fatter, once it is warm.
-    fn check_memory(&mut self, campaign: &mut Campaign) -> Result<(), String> {
-        let memory = memory_kb(self.supervisor, "VmRSS:");
-        self.batches += 1;
-        if self.batches <= WARM {
-            self.memory = memory.max(self.memory);
-            return Ok(());
-        }
-        let grown = memory.saturating_sub(self.memory);
-        campaign.measure("KiB that an owner grew", grown);
-        if grown > GROWTH {
-            return Err(format!("the owner grew by {grown} KiB"));
-        }
-        Ok(())
+        self.weight.check(self.supervisor, campaign)
     }
 }
 
@@ -95,8 +75,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
         }
         // One that says nothing keeps nobody else from being heard.
         let _silent = owner.connect().map_err(|error| error.to_string())?;
-        owner.check()?;
-        owner.check_memory(campaign)
+        owner.check(campaign)
     });
 }
 

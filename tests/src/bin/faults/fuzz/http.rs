@@ -2,10 +2,10 @@
 //! the API allows, never fails of its own, grows no fatter, and touches no file.
 
 use monoco_tests::fuzz::{Http, seeds};
-use monoco_tests::{Project, RawServer, memory_kb};
+use monoco_tests::{Project, RawServer};
 use session_core::SessionId;
 
-use super::checked;
+use super::{Weight, checked};
 use crate::campaign::Campaign;
 use crate::mutator::Mutator;
 use crate::tree::Tree;
@@ -14,8 +14,6 @@ use crate::tree::Tree;
 const BATCH: usize = 200;
 /// How much the daemon may grow once it is warm, in KiB.
 const GROWTH: u64 = 8 << 10;
-/// So many mutants warm it.
-const WARM: u64 = 5;
 
 /// A daemon, and what it must not touch.
 struct Door {
@@ -23,8 +21,7 @@ struct Door {
     server: RawServer,
     tree: Tree,
     project: Project,
-    batches: u64,
-    memory: u64,
+    weight: Weight,
 }
 
 impl Door {
@@ -46,8 +43,7 @@ impl Door {
             tree: Tree::of(&project.path().join("..")),
             server,
             project,
-            batches: 0,
-            memory: 0,
+            weight: Weight::new("KiB that a daemon grew", GROWTH),
         }
     }
 
@@ -59,18 +55,7 @@ impl Door {
         }
         self.tree
             .check_same(&Tree::of(&self.project.path().join("..")))?;
-        let memory = memory_kb(self.server.pid(), "VmRSS:");
-        self.batches += 1;
-        if self.batches <= WARM {
-            self.memory = memory.max(self.memory);
-            return Ok(());
-        }
-        let grown = memory.saturating_sub(self.memory);
-        campaign.measure("KiB that a daemon grew", grown);
-        if grown > GROWTH {
-            return Err(format!("the daemon grew by {grown} KiB"));
-        }
-        Ok(())
+        self.weight.check(self.server.pid(), campaign)
     }
 }
 

@@ -8,7 +8,7 @@ mod http;
 use std::time::Duration;
 
 use monoco_tests::fuzz::{check_id, check_record, is_record, seeds};
-
+use monoco_tests::memory_kb;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::campaign::Campaign;
@@ -19,6 +19,8 @@ pub(crate) use http::run as http;
 
 /// How many mutants a trial tries that are only parsed.
 const PARSED: u64 = 2000;
+/// So many trials warm whoever is asked.
+const WARM: u64 = 5;
 /// The most of a processor's time that a parser may take for one of them: they are at
 /// most 64 KiB.
 const LONGEST: Duration = Duration::from_millis(500);
@@ -65,8 +67,45 @@ fn processor_time() -> Duration {
     Duration::try_from(used).expect("it only grows from 0")
 }
 
+/// Somebody who is asked much: once it is warm it grows no fatter.
+struct Weight {
+    /// What its growth is called, in KiB.
+    figure: &'static str,
+    /// How much of that it may be.
+    most: u64,
+    batches: u64,
+    warm_kib: u64,
+}
+
+impl Weight {
+    fn new(figure: &'static str, most: u64) -> Self {
+        Self {
+            figure,
+            most,
+            batches: 0,
+            warm_kib: 0,
+        }
+    }
+
+    /// Weighs it after each trial.
+    fn check(&mut self, pid: i32, campaign: &mut Campaign) -> Result<(), String> {
+        let kib = memory_kb(pid, "VmRSS:");
+        self.batches += 1;
+        if self.batches <= WARM {
+            self.warm_kib = kib.max(self.warm_kib);
+            return Ok(());
+        }
+        let grown = kib.saturating_sub(self.warm_kib);
+        campaign.measure(self.figure, grown);
+        if grown > self.most {
+            return Err(format!("{grown} {}", self.figure));
+        }
+        Ok(())
+    }
+}
+
 /// Says with which bytes a check failed.
-fn checked<T>(
+pub(crate) fn checked<T>(
     campaign: &mut Campaign,
     bytes: &[u8],
     check: impl FnOnce(&mut Campaign) -> T,

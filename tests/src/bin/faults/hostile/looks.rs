@@ -42,8 +42,7 @@ pub(super) fn agreed(
             Ok(()) => break,
         }
     }
-    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    campaign.measure("ms until a daemon knew", ms);
+    campaign.measure_since("ms until a daemon knew", start);
     Ok(library)
 }
 
@@ -183,8 +182,7 @@ pub(super) fn in_time<T>(
     let start = Instant::now();
     let done = act();
     let took = start.elapsed();
-    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    campaign.measure("ms that a look took", ms);
+    campaign.measure_since("ms that a look took", start);
     if took <= LIMIT {
         return Ok(done);
     }

@@ -83,8 +83,7 @@ impl Crowd {
         let begun = Instant::now();
         let (ran, peak) = self.list()?;
         if self.size() == SIZES[2] as u64 {
-            let ms = begun.elapsed().as_millis() as u64;
-            campaign.measure("ms to list 100,000", ms);
+            campaign.measure_since("ms to list 100,000", begun);
             campaign.measure("KiB that this took", peak);
         }
         let most = MEMORY.0 + MEMORY.1 * self.size();

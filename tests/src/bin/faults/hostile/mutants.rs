@@ -10,6 +10,7 @@ use session_core::SessionManager;
 use super::corpus;
 use super::looks::{Verdicts, agreed, at_once};
 use crate::campaign::Campaign;
+use crate::fuzz::checked;
 use crate::mutator::Mutator;
 use crate::tree::Tree;
 
@@ -25,11 +26,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
         let mut mutants: Vec<_> = (0..PARSED).map(|_| mutator.mutant(chance)).collect();
         for (n, mutant) in mutants.iter_mut().enumerate() {
             named(mutant, &id(n));
-            let parsed = campaign.attempt(|_| {
-                check_record(mutant);
-                Ok(())
-            });
-            parsed.map_err(|why| format!("{why}\n  for {}", mutant.escape_ascii()))?;
+            checked(campaign, mutant, |_| check_record(mutant))?;
             campaign.count("mutants");
         }
         // Most are damaged; those that are not are as interesting.

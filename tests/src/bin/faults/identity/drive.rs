@@ -103,6 +103,18 @@ pub(crate) fn drive(
     }
 }
 
+/// The library tells the session to be so.
+pub(crate) fn expect(
+    manager: &SessionManager,
+    id: &SessionId,
+    liveness: &str,
+) -> Result<(), String> {
+    match drive(manager, "get", id) {
+        Ok(seen) if seen == liveness => Ok(()),
+        seen => Err(format!("{id} is {seen:?}, and not {liveness}")),
+    }
+}
+
 /// Runs one of the commands, and takes whatever it says for an answer.
 pub(crate) fn command(project: &Project, which: u64, id: &str) {
     let which = usize::try_from(which).unwrap_or(0) % COMMANDS.len();

@@ -1,6 +1,7 @@
 //! The part of a campaign that runs in namespaces of its own: this program once
 //! more, under `unshare(1)`. It is asked in lines, and answers each with one.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
@@ -35,7 +36,7 @@ impl Inside {
     /// `shell` does comes first.
     pub(crate) fn start(
         project: Option<&Project>,
-        options: &[&str],
+        options: &[impl AsRef<OsStr>],
         shell: &str,
         part: &str,
     ) -> Result<Self, String> {

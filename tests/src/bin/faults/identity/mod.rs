@@ -20,7 +20,7 @@ pub(crate) use zombies::run as zombies;
 use std::path::PathBuf;
 
 use monoco_tests::Project;
-use session_core::{NewSession, Process, SessionId, SessionManager, error_chain};
+use session_core::SessionManager;
 
 /// What trials share: a project, and who sees to its sessions.
 struct Stage {
@@ -56,19 +56,6 @@ impl Inhabited {
             owned,
         })
     }
-}
-
-/// A session whose record says that `process` is its agent, which runs, and whose
-/// owner is dead.
-fn ownerless(manager: &SessionManager, process: Process) -> Result<SessionId, String> {
-    let mut claim = manager
-        .claim_new(NewSession::default())
-        .map_err(|error| error_chain(&error))?;
-    claim.start(process).map_err(|error| error_chain(&error))?;
-    let id = claim.session().id.clone();
-    // Closed and not released, as by a death.
-    drop(claim.into_lease());
-    Ok(id)
 }
 
 /// A session's files as they were at one moment, to be put back.

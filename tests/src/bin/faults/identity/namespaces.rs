@@ -5,12 +5,13 @@
 use monoco_tests::{Signal, alive, executes, kill, wait_until};
 use session_core::SessionId;
 
-use super::drive::{VERBS, drive};
+use super::drive::{VERBS, drive, expect, may_signal};
 use super::inside::{Inside, is_permitted};
 use super::witness::{Witness, check_unharmed};
-use super::{Inhabited, Stand, ownerless};
+use super::{Inhabited, Stand};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::ownerless;
 
 /// What an observer has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,27 +79,26 @@ fn from_inside(
         ownerless(&stage.manager, process)?
     };
     let options = elsewhere.options(chance);
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
     let mut inside = Inside::start(Some(&stage.project), &options, "", "drive")?;
     let (of_orphan, of_dead) = match elsewhere {
         Elsewhere::Time => ("orphan", "lost"),
         Elsewhere::Pids | Elsewhere::Both => ("unknown", "unknown"),
     };
-    expect(&mut inside, orphan.as_str(), of_orphan)?;
-    expect(&mut inside, dead.as_str(), of_dead)?;
-    expect(&mut inside, &stage.owned.0, "owned")?;
+    expect_inside(&mut inside, orphan.as_str(), of_orphan)?;
+    expect_inside(&mut inside, dead.as_str(), of_dead)?;
+    expect_inside(&mut inside, &stage.owned.0, "owned")?;
     let stand = Stand::of(&stage.project, orphan.as_str())?;
     for _ in 0..6 {
         stand.restore()?;
         let verb = *chance.pick(&VERBS);
-        if elsewhere == Elsewhere::Time && super::drive::may_signal(verb) {
+        if elsewhere == Elsewhere::Time && may_signal(verb) {
             continue;
         }
         let done = inside.drive(verb, orphan.as_str())?;
         campaign.count("requests from other namespaces");
         let told = |why| format!("{elsewhere:?}: {verb} ({done:?}): {why}");
         victim.check().map_err(told)?;
-        if elsewhere != Elsewhere::Time && super::drive::may_signal(verb) && verb != "discard" {
+        if elsewhere != Elsewhere::Time && may_signal(verb) && verb != "discard" {
             done.clone()
                 .map_or(Ok(()), |done| Err(told(format!("it was done: {done}"))))?;
         }
@@ -137,7 +137,6 @@ fn from_outside(
 ) -> Result<(), String> {
     let before = stage.project.survivors();
     let options = elsewhere.options(chance);
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
     let start = format!(
         "'{}' run -d -- '{}' deaf > started",
         monoco_tests::monoco(),
@@ -151,11 +150,11 @@ fn from_outside(
     let is_new_agent = |pid: &i32| !before.contains(pid) && executes(*pid, monoco_tests::agent());
     let agent = stage.project.survivors().into_iter().find(is_new_agent);
     let agent = agent.ok_or("the agent inside is not seen from outside")?;
-    expect_here(stage, &parsed, "owned")?;
+    expect(&stage.manager, &parsed, "owned")?;
     let supervisor = stage.project.supervisor(&id);
     kill(supervisor, Signal::KILL);
     wait_until("the supervisor inside is dead", || !alive(supervisor));
-    expect_here(stage, &parsed, "unknown")?;
+    expect(&stage.manager, &parsed, "unknown")?;
     let stand = Stand::of(&stage.project, &id)?;
     for _ in 0..6 {
         stand.restore()?;
@@ -166,7 +165,7 @@ fn from_outside(
         check_unharmed(agent).map_err(told)?;
     }
     stand.restore()?;
-    expect(&mut inside, &id, "orphan")?;
+    expect_inside(&mut inside, &id, "orphan")?;
     inside.drive("stop", &id)??;
     if stage.project.status(&id) != "terminated" {
         return Err("it was stopped where it ran, and its record does not say so".to_owned());
@@ -174,18 +173,9 @@ fn from_outside(
     drive(&stage.manager, "discard", &parsed).map(drop)
 }
 
-fn expect(inside: &mut Inside, id: &str, liveness: &str) -> Result<(), String> {
-    let seen = inside.drive("get", id)?;
-    if seen == Ok(liveness.to_owned()) {
-        return Ok(());
+fn expect_inside(inside: &mut Inside, id: &str, liveness: &str) -> Result<(), String> {
+    match inside.drive("get", id)? {
+        Ok(seen) if seen == liveness => Ok(()),
+        seen => Err(format!("{id} is {seen:?} from there, and not {liveness}")),
     }
-    Err(format!("{id} is {seen:?} from there, and not {liveness}"))
-}
-
-fn expect_here(stage: &Inhabited, id: &SessionId, liveness: &str) -> Result<(), String> {
-    let seen = drive(&stage.manager, "get", id);
-    if seen == Ok(liveness.to_owned()) {
-        return Ok(());
-    }
-    Err(format!("{id} is {seen:?} from here, and not {liveness}"))
 }

@@ -2,17 +2,18 @@
 //! once, of a thousand sessions as of one, and nobody is signalled. A session whose
 //! lease is held has not seen a reboot, whatever the boot's id seems to be.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use monoco_tests::Project;
 use session_core::{ProcessIdentity, SessionManager, Status};
 
-use super::drive::VERBS;
+use super::drive::{VERBS, drive};
 use super::inside::{Inside, is_permitted};
 use super::witness::{Witness, check_unharmed};
-use super::{Inhabited, Stand, ownerless};
+use super::{Inhabited, Stand};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::ownerless;
 
 /// How many sessions ran when the power went.
 const MANY: u64 = 1000;
@@ -64,7 +65,7 @@ fn one(stage: &Inhabited, campaign: &mut Campaign, chance: &mut Chance) -> Resul
         check_unharmed(stage.owned.1)?;
     }
     // Whatever was done last may have removed it.
-    let _ = super::drive::drive(&stage.manager, "discard", &orphan);
+    let _ = drive(&stage.manager, "discard", &orphan);
     if stage.project.status(&stage.owned.0) != "running" {
         return Err("a session whose lease is held was settled".to_owned());
     }
@@ -97,11 +98,11 @@ fn many(trial: u64, campaign: &mut Campaign, chance: &mut Chance) -> Result<(), 
     }
     let begun = Instant::now();
     let listed = project.run(&["ps", "-a", "--json", "--no-reconcile"]).ok();
-    campaign.measure(to_tell, millis(begun.elapsed()));
+    campaign.measure_since(to_tell, begun);
     check_listed(&listed.json(), n)?;
     let begun = Instant::now();
     project.run(&["reconcile"]).ok();
-    campaign.measure(to_settle, millis(begun.elapsed()));
+    campaign.measure_since(to_settle, begun);
     campaign.add("sessions told after a reboot", n);
     let listing = manager.list().map_err(|error| error.to_string())?;
     let settled = |seen: &&session_core::Observation| {
@@ -140,8 +141,4 @@ fn check_listed(listed: &serde_json::Value, n: u64) -> Result<(), String> {
 fn is_reboot(outcome: &session_core::Outcome) -> bool {
     let cause = session_core::LostCause::Reboot;
     *outcome == session_core::Outcome::Lost { cause }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,15 +10,16 @@ use monoco_tests::{Signal, agent, is_stopped, kill, wait_until};
 use rustix::process::{Pid as RawPid, WaitOptions, waitpid};
 use serde_json::{Value, json};
 use session_core::control::Request;
-use session_core::{Host, Pid, SessionId};
+use session_core::{Pid, SessionId};
 use session_worker::Launcher;
 
 use super::drive::{N_COMMANDS, VERBS, command, drive};
 use super::inside::{Inside, is_permitted};
 use super::witness::Witness;
-use super::{Stage, Stand, ownerless};
+use super::{Stage, Stand};
 use crate::campaign::{Campaign, attempt_on, caught};
 use crate::chance::Chance;
+use crate::left::{dead_process, ownerless};
 
 const NAMESPACE: [&str; 3] = ["-p", "-f", "--mount-proc"];
 /// How many trials one namespace sees.
@@ -277,11 +278,8 @@ fn pid_of(raw: i32) -> Result<Pid, String> {
 /// What a process that is started now would be told by: no two that are compared
 /// may share it, as no two that share a pid do.
 fn ticks_of_now() -> Option<u64> {
-    let mut child = std::process::Command::new("true").spawn().ok()?;
-    let pid = Pid::new(child.id().into())?;
-    let identity = Host::current().ok()?.identify(pid).ok().flatten();
-    child.wait().ok()?;
-    Some(identity?.start_ticks)
+    let identity = dead_process().ok()?.identity;
+    identity.map(|identity| identity.start_ticks)
 }
 
 /// Waits for the end of somebody whom this process, the init, was left with.

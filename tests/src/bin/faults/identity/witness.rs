@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use monoco_tests::{agent, alive, is_stopped, pending_signals};
-use session_core::{Host, Pid, Process};
+use session_core::Process;
+
+use crate::left::process_of;
 
 /// A victim: it blocks every signal, so that all that were ever sent to it are
 /// pending in the kernel; one that cannot be blocked has killed or stopped it.
@@ -36,10 +38,7 @@ impl Witness {
 
     /// The process as an honest record would name it.
     pub(crate) fn process(&self) -> Result<Process, String> {
-        let pid = Pid::new(self.pid.into()).ok_or("a pid")?;
-        let host = Host::current().map_err(|error| error.to_string())?;
-        let identity = host.identify(pid).map_err(|error| error.to_string())?;
-        Ok(Process { pid, identity })
+        process_of(self.pid)
     }
 
     /// That nobody has signalled it, ever.

@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use monoco_tests::{Signal, agent, alive, children, is_stopped, kill, wait_until, works};
-use session_core::{Host, Pid, Process, SessionId, Status};
+use session_core::{SessionId, Status};
 
-use super::drive::{VERBS, drive, may_signal};
+use super::Stage;
+use super::drive::{VERBS, drive, expect, may_signal};
 use super::witness::Witness;
-use super::{Stage, ownerless};
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::{ownerless, process_of};
 
 /// Its first thread ends, another lives on.
 const HEADLESS: &str = "\
@@ -40,10 +41,10 @@ fn zombie_agent(stage: &Stage, campaign: &mut Campaign, chance: &mut Chance) -> 
     let mut agent = Witness::new()?;
     let process = agent.process()?;
     let id = ownerless(&stage.manager, process)?;
-    expect(stage, &id, "orphan")?;
+    expect(&stage.manager, &id, "orphan")?;
     agent.kill()?;
     wait_until("it is a zombie", || !alive(agent.pid));
-    expect(stage, &id, "lost")?;
+    expect(&stage.manager, &id, "lost")?;
     for _ in 0..chance.below(3) {
         let verb = *chance.pick(&VERBS);
         // Whatever it says of one that is dead.
@@ -95,11 +96,11 @@ fn with_zombie_supervisor(stage: &Stage, chance: &mut Chance, launcher: i32) -> 
     wait_until("the launcher sleeps", || is_stopped(launcher));
     kill(supervisor, Signal::KILL);
     wait_until("the supervisor is a zombie", || !alive(supervisor));
-    expect(stage, &id, "orphan")?;
+    expect(&stage.manager, &id, "orphan")?;
     if chance.below(2) == 0 {
         kill(agents[0], Signal::KILL);
         wait_until("the agent is dead", || !alive(agents[0]));
-        expect(stage, &id, "lost")?;
+        expect(&stage.manager, &id, "lost")?;
         return settle_and_remove(stage, &id);
     }
     drive(&stage.manager, "stop", &id)?;
@@ -150,12 +151,11 @@ fn lives_until_stopped(
     ready: impl Fn(i32) -> bool,
 ) -> Result<(), String> {
     wait_until("it is ready", || ready(raw));
-    let pid = Pid::new(raw.into()).ok_or("a pid")?;
-    let host = Host::current().map_err(|error| error.to_string())?;
-    let identity = host.identify(pid).map_err(|error| error.to_string())?;
-    let id = ownerless(&stage.manager, Process { pid, identity })?;
+    let process = process_of(raw)?;
+    let pid = process.pid;
+    let id = ownerless(&stage.manager, process)?;
     for _ in 0..4 {
-        expect(stage, &id, "orphan")?;
+        expect(&stage.manager, &id, "orphan")?;
         let verb = *chance.pick(&VERBS);
         if !may_signal(verb) {
             // Refused, or nothing to be done: it is alive.
@@ -163,7 +163,7 @@ fn lives_until_stopped(
         }
         std::thread::sleep(chance.moment(Duration::from_millis(2)));
     }
-    expect(stage, &id, "orphan")?;
+    expect(&stage.manager, &id, "orphan")?;
     drive(&stage.manager, "stop", &id)?;
     let handle = session_core::ProcessHandle::open(pid).map_err(|error| error.to_string())?;
     let ended = handle.is_none_or(|handle| handle.has_ended().unwrap_or(false));
@@ -171,14 +171,6 @@ fn lives_until_stopped(
         return Err("it was stopped, and lives".to_owned());
     }
     drive(&stage.manager, "discard", &id).map(drop)
-}
-
-fn expect(stage: &Stage, id: &SessionId, liveness: &str) -> Result<(), String> {
-    let seen = drive(&stage.manager, "get", id);
-    if seen == Ok(liveness.to_owned()) {
-        return Ok(());
-    }
-    Err(format!("{id} is {seen:?}, and not {liveness}"))
 }
 
 fn settle_and_remove(stage: &Stage, id: &SessionId) -> Result<(), String> {

@@ -65,11 +65,7 @@ pub(crate) fn run(campaign: &mut Campaign) {
         let victims = victims(chance);
         let begun = Instant::now();
         let killed = attempt(world, &victims, chance, campaign)?;
-        let took = begun.elapsed().as_millis();
-        campaign.measure(
-            "longest trial in ms",
-            u64::try_from(took).unwrap_or(u64::MAX),
-        );
+        campaign.measure_since("longest trial in ms", begun);
         pairs.note(&victims, &killed);
         if trial % SHARED == SHARED - 1 {
             world.close(campaign)?;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use monoco_tests::Project;
 use serde_json::Value;
-use session_core::{
-    ClaimError, Host, NewSession, Outcome, Pid, Process, SessionManager, Timestamp, error_chain,
-};
+use session_core::{ClaimError, NewSession, Outcome, SessionManager, Timestamp, error_chain};
 
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::own_process;
+use crate::promise::check_none_torn;
 
 /// How long one trial lasts.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -95,13 +95,6 @@ fn attempt(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), String> {
     broken.map_or(Ok(()), Err)
 }
 
-fn own_process() -> Result<Process, String> {
-    let pid = Pid::new(std::process::id().into()).ok_or("a pid")?;
-    let host = Host::current().map_err(|error| error.to_string())?;
-    let identity = host.identify(pid).map_err(|error| error.to_string())?;
-    Ok(Process { pid, identity })
-}
-
 /// The steady session is suspended, resumed and written anew.
 fn write(stage: &Stage, steady: &mut session_core::Claim) -> Result<(), String> {
     let told = |error: ClaimError| error_chain(&error);
@@ -164,13 +157,7 @@ fn list(stage: &Stage) -> Result<(), String> {
     let mut memory = Memory::default();
     while stage.goes_on() {
         let listing = stage.manager.list().map_err(|error| error.to_string())?;
-        if let Some(damaged) = listing.damaged.first() {
-            return Err(format!(
-                "{} is torn: {}",
-                damaged.path.display(),
-                damaged.damage
-            ));
-        }
+        check_none_torn(&listing.damaged)?;
         stage
             .reads
             .fetch_add(listing.sessions.len() as u64, Ordering::Relaxed);

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use monoco_tests::{Project, finish};
 use session_core::{
-    Claim, NewSession, Pid, Process, SessionId, SessionManager, Status, error_chain, parse_record,
+    Claim, NewSession, Process, SessionId, SessionManager, Status, error_chain, parse_record,
 };
 
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::dead_process;
 
 /// What settles: the last one only after it has listed.
 const COMMANDS: [&[&str]; 4] = [&["reconcile"], &["reconcile"], &["ps"], &["ps", "-a"]];
@@ -85,18 +86,6 @@ fn attempt(stage: &Stage, chance: &mut Chance, campaign: &mut Campaign) -> Resul
         }
     }
     check_and_remove(stage, &lost)
-}
-
-/// A process that has been.
-fn dead_process() -> Result<Process, String> {
-    let mut child = std::process::Command::new("true")
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    let pid = Pid::new(child.id().into()).ok_or("a pid")?;
-    let host = session_core::Host::current().map_err(|error| error.to_string())?;
-    let identity = host.identify(pid).map_err(|error| error.to_string())?;
-    child.wait().map_err(|error| error.to_string())?;
-    Ok(Process { pid, identity })
 }
 
 /// A session that was lost in one of the ways in which sessions are.

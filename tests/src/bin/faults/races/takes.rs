@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use monoco_tests::Project;
 use session_core::{
-    Claim, ClaimError, Host, LeaseError, Liveness, NewSession, Pid, Process, SessionId,
-    SessionManager, error_chain,
+    Claim, ClaimError, LeaseError, Liveness, SessionId, SessionManager, error_chain,
 };
 
 use crate::campaign::Campaign;
 use crate::chance::Chance;
+use crate::left::{own_process, ownerless};
 
 const PROBERS: usize = 4;
 /// How long a taker goes on trying while others own.
@@ -70,14 +70,7 @@ impl Stage {
     fn new() -> Result<Self, String> {
         let project = Project::new();
         let manager = SessionManager::create(project.path()).map_err(|e| e.to_string())?;
-        let host = Host::current().map_err(|error| error.to_string())?;
-        let pid = Pid::new(std::process::id().into()).ok_or("a pid")?;
-        let identity = host.identify(pid).map_err(|error| error.to_string())?;
-        let told = |error: ClaimError| error_chain(&error);
-        let mut claim = manager.claim_new(NewSession::default()).map_err(told)?;
-        claim.start(Process { pid, identity }).map_err(told)?;
-        let id = claim.session().id.clone();
-        drop(claim.into_lease());
+        let id = ownerless(&manager, own_process()?)?;
         Ok(Self {
             _project: project,
             manager,

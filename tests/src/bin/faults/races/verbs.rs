@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use monoco_tests::{Project, Signal, finish, is_awake, is_stopped, kill};
-use session_core::{Liveness, SessionId, SessionManager, Status, error_chain};
+use session_core::{Liveness, Observation, SessionId, SessionManager, Status, error_chain};
 
 use super::asked::{Act, Answer, Asked, Behaviour};
 use crate::campaign::Campaign;
@@ -126,6 +126,11 @@ impl Scene<'_> {
         })
     }
 
+    fn seen(&self) -> Result<Observation, String> {
+        let seen = self.manager.get(&self.id);
+        seen.map_err(|error| error_chain(&error))
+    }
+
     fn owner(&self) -> Option<i32> {
         let control = self.manager.try_control(&self.id).ok().flatten()?;
         Some(control.owner_pid()?.get())
@@ -134,10 +139,7 @@ impl Scene<'_> {
     fn ask(&self, act: Act, at: Duration) -> Result<Answer, String> {
         std::thread::sleep(at);
         let ran = finish(self.project.spawn(&act.words(self.id.as_str())));
-        let seen = self
-            .manager
-            .get(&self.id)
-            .map_err(|error| error_chain(&error))?;
+        let seen = self.seen()?;
         let status = seen.session.status();
         Ok(Answer { act, ran, status })
     }
@@ -145,10 +147,7 @@ impl Scene<'_> {
     /// As long as it has not ended it has an owner, also one who sleeps.
     fn look(&self, over: &AtomicBool) -> Result<(), String> {
         while !over.load(Ordering::SeqCst) {
-            let seen = self
-                .manager
-                .get(&self.id)
-                .map_err(|error| error_chain(&error))?;
+            let seen = self.seen()?;
             if !matches!(seen.liveness, Liveness::Owned | Liveness::Ended) {
                 return Err(format!("it was told to be {:?}", seen.liveness));
             }
@@ -159,17 +158,11 @@ impl Scene<'_> {
 
     /// When nothing is asked any more, the record says what the agent is.
     fn check_at_rest(&self) -> Result<(), String> {
-        let seen = self
-            .manager
-            .get(&self.id)
-            .map_err(|error| error_chain(&error))?;
+        let seen = self.seen()?;
         let (status, stopped) = (seen.session.status(), is_stopped(self.agent));
         // Not whoever waits, as vfork(2) does, for a child that is stopped.
         let runs = is_awake(self.agent);
-        let again = self
-            .manager
-            .get(&self.id)
-            .map_err(|error| error_chain(&error))?;
+        let again = self.seen()?;
         match status {
             // It ended while it was looked at.
             _ if again.session.status() != status => Ok(()),
@@ -193,10 +186,7 @@ impl Scene<'_> {
         }
         let record = std::fs::read(&path).map_err(|error| error.to_string())?;
         check_deserted(self.project, Some(id))?;
-        let seen = self
-            .manager
-            .get(&self.id)
-            .map_err(|error| error_chain(&error))?;
+        let seen = self.seen()?;
         campaign.count(match seen.session.status() {
             Status::Terminated => "stopped",
             Status::Completed | Status::Failed => "ended by themselves",

@@ -115,8 +115,7 @@ fn end_on_full_disk(
     match recorded_end(project, id, patience)? {
         Some(_) => {
             campaign.count("ends recorded on a full disk");
-            let ms = begun.elapsed().as_millis() as u64;
-            campaign.measure("slowest end on a full disk, in ms", ms);
+            campaign.measure_since("slowest end on a full disk, in ms", begun);
             check_truth(project, id, agent, true)
         }
         None if has_reserve => Err(format!(
@@ -192,10 +191,7 @@ fn make_room(disk: &Path) -> Result<(), String> {
 /// A disk, or a part of the project, that can only be read.
 fn read_only(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), String> {
     let project = Project::new();
-    let agent = Agent {
-        said: 10,
-        code: 1 + chance.below(90) as i32,
-    };
+    let agent = Agent::draw(chance);
     let id = started(&start_by_shell(&project, "exec", agent, ""))?.ok_or("there is room")?;
     let part = *chance.pick(&[
         ".",

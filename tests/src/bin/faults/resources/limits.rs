@@ -36,13 +36,6 @@ pub(crate) fn run(campaign: &mut Campaign) {
     });
 }
 
-fn agent(chance: &mut Chance) -> Agent {
-    Agent {
-        said: 10,
-        code: 1 + chance.below(90) as i32,
-    }
-}
-
 /// What a program does that is not even loaded, or dies for want of memory: nothing
 /// that Monoco could have a word in.
 fn is_beyond_monoco(ran: &Ran) -> bool {
@@ -74,7 +67,7 @@ fn start_with_little(chance: &mut Chance, campaign: &mut Campaign) -> Result<(),
         }
     };
     campaign.count(what);
-    let agent = agent(chance);
+    let agent = Agent::draw(chance);
     let ran = start_by_shell(&project, &format!("{limit}; exec"), agent, "");
     let told = |why: String| format!("{limit}: {why}");
     if is_beyond_monoco(&ran) {
@@ -111,7 +104,7 @@ fn end_agent(project: &Project, id: &str) {
 /// Limits that the owner gets while its session lives, and that go again.
 fn squeeze_owner(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), String> {
     let project = Project::new();
-    let agent = agent(chance);
+    let agent = Agent::draw(chance);
     let id = started(&start_by_shell(&project, "exec", agent, ""))?.ok_or("nothing is short")?;
     wait_until("the agent is ready", || project.log(&id).len() >= 10);
     let owner = project.supervisor(&id);
@@ -178,7 +171,7 @@ fn start_half_deaf(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), S
     let closing = (0..3).filter(|n| closed >> n & 1 == 1).map(|n| words[n]);
     let closing = closing.collect::<Vec<_>>().join(" ");
     campaign.count("umasks and closed descriptors");
-    let agent = agent(chance);
+    let agent = Agent::draw(chance);
     let told = |why: String| format!("umask {umask}, {closing}: {why}");
     let ran = start_by_shell(&project, &format!("umask {umask}; exec"), agent, &closing);
     let ids: Vec<_> = known(&project).iter().map(ToString::to_string).collect();
@@ -233,7 +226,7 @@ fn few_processes(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), Str
             .map_err(|error| error.to_string())?;
     }
     let become_it = format!("setpriv --reuid {uid} --regid {uid} --clear-groups");
-    let agent = agent(chance);
+    let agent = Agent::draw(chance);
     let as_it = |words: &str| project.run_shell(&format!("{become_it} {words}"));
     if as_it("\"$monoco\" --version").code != 0 {
         campaign.skip("other users may not execute what is built here");
@@ -269,7 +262,7 @@ fn locks_refused(chance: &mut Chance, campaign: &mut Campaign) -> Result<(), Str
     let error = *chance.pick(&["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EIO"]);
     let strace = format!("exec strace -f -qq -o /dev/null -e inject=flock:error={error}");
     campaign.count("locks refused");
-    let ran = start_by_shell(&project, &strace, agent(chance), "");
+    let ran = start_by_shell(&project, &strace, Agent::draw(chance), "");
     if started(&ran)?.is_some() || !ran.err().contains("refuses locks") {
         return Err(format!("flock gives {error}: {ran}"));
     }

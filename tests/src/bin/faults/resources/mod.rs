@@ -17,7 +17,8 @@ pub(crate) use limits::run as limits;
 pub(crate) use paths::run as paths;
 pub(crate) use removed::run as removed;
 
-use crate::promise::{check_deserted, manager};
+use crate::chance::Chance;
+use crate::promise::{check_deserted, check_none_torn, manager};
 
 /// How soon an end is recorded once nothing is in its way, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -33,6 +34,14 @@ struct Agent {
 const CANNOT_WRITE: i32 = 99;
 
 impl Agent {
+    /// One that says little.
+    fn draw(chance: &mut Chance) -> Self {
+        Self {
+            said: 10,
+            code: 1 + chance.below(90) as i32,
+        }
+    }
+
     fn steps(self) -> String {
         format!("be deaf out:{}x1 catch:{}", self.said, self.code)
     }
@@ -62,9 +71,7 @@ fn check_alive(project: &Project, ids: &[String]) -> Result<(), String> {
         };
     };
     let listing = manager.list().map_err(|error| error.to_string())?;
-    if let Some(damaged) = listing.damaged.first() {
-        return Err(format!("{}: {}", damaged.path.display(), damaged.damage));
-    }
+    check_none_torn(&listing.damaged)?;
     let is_known = |id: &str| ids.iter().any(|known| known == id);
     let alive = |seen: &&session_core::Observation| {
         !seen.shown().status().is_terminal() && !is_known(seen.session.id.as_str())

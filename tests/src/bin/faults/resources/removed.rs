@@ -33,10 +33,7 @@ const PARTS: [&str; 8] = [
 pub(crate) fn run(campaign: &mut Campaign) {
     campaign.each_trial(|campaign, _, chance| {
         let project = Project::new();
-        let agent = Agent {
-            said: 10,
-            code: 1 + chance.below(90) as i32,
-        };
+        let agent = Agent::draw(chance);
         let id =
             started(&start_by_shell(&project, "exec", agent, ""))?.ok_or("nothing is short")?;
         wait_until("the agent is ready", || project.log(&id).len() >= 10);
@@ -106,7 +103,7 @@ impl Trial<'_> {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        campaign.measure("slowest back, in ms", begun.elapsed().as_millis() as u64);
+        campaign.measure_since("slowest back, in ms", begun);
         let pid = self.project.agent(&self.id);
         if !alive(pid) || self.owners().len() != 1 {
             return Err(format!("{:?} own it", self.owners()));
@@ -215,8 +212,7 @@ impl Trial<'_> {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let ms = begun.elapsed().as_millis() as u64;
-        campaign.measure("slowest to step down, in ms", ms);
+        campaign.measure_since("slowest to step down, in ms", begun);
         Ok(())
     }
 }
