@@ -102,7 +102,11 @@ pub(crate) fn settle(observer: &Observer, id: &SessionId) -> Result<Option<Outco
     failpoint::pass("settle.taken");
     match observer.unowned(claim.session()) {
         Some(outcome) => {
-            claim.settle(outcome.clone())?;
+            if let Err(error) = claim.settle(outcome.clone()) {
+                // What tells that its start was abandoned stays, for whoever has room.
+                drop(claim.into_lease());
+                return Err(error);
+            }
             failpoint::pass("settle.recorded");
             claim.release()?;
             Ok(Some(outcome))

@@ -171,6 +171,29 @@ fn a_disk_without_inodes_is_a_full_disk() {
 }
 
 #[test]
+fn an_abandoned_start_that_cannot_be_recorded_now_is_recorded_later() {
+    let test = "storage::an_abandoned_start_that_cannot_be_recorded_now_is_recorded_later";
+    if !alone_in_namespaces(test, &["--mount"], SMALL) {
+        return;
+    }
+    let (manager, _agent) = small_project();
+    let claim = manager.claim_new(NewSession::default()).expect("room");
+    let id = claim.session().id.clone();
+    drop(claim.into_lease());
+    fill();
+    for _ in 0..2 {
+        assert_eq!(refusal(manager.settle(&id)), Errno::NOSPC);
+        let seen = manager.get(&id).expect("a record");
+        assert_eq!(seen.liveness, Liveness::Abandoned);
+    }
+    make_room();
+    manager.settle(&id).expect("there is room again");
+    let seen = manager.get(&id).expect("a record");
+    assert_eq!(seen.session.status(), Status::Failed);
+    assert_eq!(n_entries("run"), 1, "only .gitignore");
+}
+
+#[test]
 fn the_end_is_recorded_without_a_free_descriptor() {
     let test = "storage::the_end_is_recorded_without_a_free_descriptor";
     if !alone(test, &[]) {
