@@ -184,7 +184,7 @@ impl ReportReader {
         Self(BufReader::new(pipe.into()))
     }
 
-    /// The next event; `None` when the supervisor died.
+    /// The next event; `None` when the supervisor died, or will tell nothing more.
     pub(crate) fn next(&mut self) -> Option<Report> {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).ok()?;
@@ -208,8 +208,10 @@ impl ReportWriter {
         Self(pipe.into())
     }
 
-    pub(crate) fn tell(&mut self, report: &Report) {
-        let _ = self.0.write_all(&report.to_line());
+    /// Tells whether it could be told. Whoever hears nothing has to be shown that
+    /// nothing will come: the writer is to be dropped then.
+    pub(crate) fn tell(&mut self, report: &Report) -> bool {
+        self.0.write_all(&report.to_line()).is_ok()
     }
 }
 

@@ -313,7 +313,15 @@ impl Launcher {
             }),
             Some(Report::Refused(failure)) => Err(failure.into()),
             None => {
-                settle_after_death(manager, &order.id)?;
+                // Its report may be closed before its lease is free.
+                let seen = manager.get_after_death(&order.id)?;
+                let end = EndWatch { report, command };
+                if seen.liveness == Liveness::Owned && seen.session.process().is_some() {
+                    // It lives, and only could not say so.
+                    let session = seen.session;
+                    return Ok(Launched { session, end });
+                }
+                manager.settle(&order.id)?;
                 Err(LaunchError::SupervisorDied(order.id.clone()))
             }
         }
@@ -444,13 +452,6 @@ impl Directory {
 /// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-/// Records the end of a session whose supervisor died in this moment: its report
-/// may be closed before its lease is free.
-fn settle_after_death(manager: &SessionManager, id: &SessionId) -> Result<(), LaunchError> {
-    manager.get_after_death(id)?;
-    Ok(manager.settle(id)?)
-}
-
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
     std::path::absolute(manager.project()).map_err(LaunchError::OwnDirectory)
 }
@@ -464,7 +465,7 @@ pub struct EndWatch {
 
 impl EndWatch {
     /// Waits for the end and returns the session as it was recorded; `None` when
-    /// the supervisor died without a word, and the record has to be looked at.
+    /// the supervisor will tell none, and the session has to be looked at.
     #[must_use]
     pub fn take(mut self) -> Option<Session> {
         match self.report.next()? {

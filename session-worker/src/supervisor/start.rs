@@ -32,11 +32,10 @@ pub(super) fn start() -> Option<Supervisor> {
     match take_over(lease, order, stdin) {
         Ok(mut supervisor) => {
             failpoint::pass("supervisor.started");
-            report.tell(&Report::Started(Box::new(
-                supervisor.session.session().clone(),
-            )));
+            let session = supervisor.session.session().clone();
+            let told = report.tell(&Report::Started(Box::new(session)));
             failpoint::pass("supervisor.reported");
-            supervisor.report = Some(report);
+            supervisor.report = told.then_some(report);
             Some(supervisor)
         }
         Err(failure) => {
