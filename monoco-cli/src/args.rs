@@ -158,7 +158,7 @@ fn projects(matches: &ArgMatches) -> Vec<PathBuf> {
 /// Run an agent as a session that outlives this terminal
 ///
 /// In the foreground the agent's output is streamed, and monoco exits with the
-/// agent's code. Ctrl-C stops the session, a second Ctrl-C kills it; a closed
+/// agent's code. Ctrl-C (or TERM) stops the session, a second one kills it; a closed
 /// terminal does neither.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\

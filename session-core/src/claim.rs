@@ -119,7 +119,7 @@ impl Claim {
         let names = match &session.name {
             Some(name) => {
                 let lock = lock_names(&store)?;
-                refuse_used_name(Store::open(project)?, name)?;
+                refuse_used_name(Store::open(project)?, name, &session.id)?;
                 Some(lock)
             }
             None => None,
@@ -440,7 +440,17 @@ impl Drop for Claim {
     }
 }
 
-fn refuse_used_name(store: Store, name: &str) -> Result<(), ClaimError> {
+fn refuse_used_name(store: Store, name: &str, own: &SessionId) -> Result<(), ClaimError> {
+    // Whoever is called by it would be another.
+    if let Ok(id) = SessionId::parse(name)
+        && id != *own
+        && store.has_record(&id)
+    {
+        return Err(ClaimError::NameInUse {
+            name: name.to_owned(),
+            id,
+        });
+    }
     let observer = Observer::new(store);
     for id in observer.store().running_ids()? {
         // What cannot be read has no name that could be compared.

@@ -36,7 +36,10 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
     if args.detach {
         let launched = launcher.launch(manager, launch(args, stdin, None))?;
         note(manager);
-        return output::line(launched.session.id.as_str()).map(|()| Exit::SUCCESS);
+        let id = launched.session.id.as_str();
+        return output::line(id)
+            .map(|()| Exit::SUCCESS)
+            .inspect_err(|_| output::words(&format!("session {id} goes on")));
     }
     // From before the launch on: a signal that comes early must find its session.
     let signals = Signals::take(&heeded_signals()).map_err(CliError::io("take signals"))?;

@@ -442,6 +442,18 @@ fn an_owner_never_changes_what_somebody_else_ended_meanwhile() {
 }
 
 #[test]
+fn no_session_is_named_as_another_is_identified() {
+    let project = Project::new();
+    let id = project.claim().session().id.clone();
+    match project.manager.claim_new(named(id.as_str())) {
+        Err(ClaimError::NameInUse { name, id: owner }) => {
+            assert_eq!((&*name, owner), (id.as_str(), id.clone()))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn no_two_living_sessions_share_a_name() {
     let project = Project::new();
     let agent = Agent::sleeping();
