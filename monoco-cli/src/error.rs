@@ -53,6 +53,9 @@ pub(crate) enum CliError {
     /// It lives, and nobody said to kill it.
     #[error("session {id} is {what}; `monoco stop {id}` stops it, or use -f to kill and remove it")]
     Living { id: SessionId, what: String },
+    /// Whether it lives cannot be told, and nobody said to remove its record.
+    #[error("session {id} is {what}; -f removes its record, and touches no process")]
+    Untold { id: SessionId, what: String },
     /// Its owner still ends what the agent left running.
     #[error(
         "session {0} has ended, but its owner still ends what its agent left running; try again"
@@ -115,6 +118,7 @@ impl CliError {
             ActError::Ended { id, status } => Self::Ended { id, status, so },
             ActError::Orphan(id) => Self::Orphan(id),
             ActError::Living { id, what } => Self::Living { id, what },
+            ActError::Untold { id, what } => Self::Untold { id, what },
             ActError::Ending(id) => Self::Ending(id),
             error => Self::Act(error),
         }

@@ -97,6 +97,7 @@ impl Exit {
             | CliError::Act(_)
             | CliError::Launch(_)
             | CliError::Living { .. }
+            | CliError::Untold { .. }
             | CliError::Ending(_)
             | CliError::Ended { .. }
             | CliError::Orphan(_)

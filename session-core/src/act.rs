@@ -16,6 +16,7 @@ use crate::control::{ControlError, Request};
 use crate::id::SessionId;
 use crate::manager::{LookError, RemoveError, SessionManager};
 use crate::observe::{Liveness, Observation};
+use crate::orphan::left_running;
 use crate::process::{Host, ProcessHandle, SignalError};
 use crate::runtime::{Asked, MAX_RIVALS, RuntimeError, ask_owner, is_rivals, terminate_observed};
 use crate::session::Session;
@@ -59,6 +60,15 @@ pub enum ActError {
     /// It lives, or may live, and is not removed unless that is forced.
     #[error("session {id} is {what}; it is not removed unless forced")]
     Living {
+        /// The session.
+        id: SessionId,
+        /// What it is, as [`Observation::status_in_words`] says it.
+        what: String,
+    },
+    /// Whether it lives cannot be told from here, and it is not removed unless that is
+    /// forced.
+    #[error("session {id} is {what}; only its record can be removed, and is not unless forced")]
+    Untold {
         /// The session.
         id: SessionId,
         /// What it is, as [`Observation::status_in_words`] says it.
@@ -138,16 +148,18 @@ impl SessionManager {
     }
 
     fn kill_as_seen(&self, id: &SessionId, signal: i32, by: &str) -> Result<Session, ActError> {
-        let mut seen = self.get(id)?;
         // An owner who still ends what the agent left running can be hurried.
-        let is_ending = signal == Signal::KILL.as_raw() && self.is_being_ended(&seen)?;
-        if seen.liveness == Liveness::Owned || is_ending {
-            let by = by.to_owned();
-            match ask_owner(self, id, &Request::Kill { signal, by })? {
-                Asked::Done(session) => return Ok(*session),
-                Asked::OwnerDied(without) => seen = *without,
+        let is_hurry = signal == Signal::KILL.as_raw();
+        let seen = match self.get_unless_owned(id, is_hurry)? {
+            Some(seen) => seen,
+            None => {
+                let by = by.to_owned();
+                match ask_owner(self, id, &Request::Kill { signal, by })? {
+                    Asked::Done(session) => return Ok(*session),
+                    Asked::OwnerDied(without) => *without,
+                }
             }
-        }
+        };
         match &seen.liveness {
             Liveness::Orphan if signal == Signal::KILL.as_raw() => {
                 self.stop(id, Duration::ZERO, by)
@@ -209,35 +221,56 @@ impl SessionManager {
         }
     }
 
-    /// Removes the record and the log of a session that has ended. With `force`
-    /// also of one that has not: it is killed first, as by `by`. A record that
-    /// cannot be read, or of which nothing can be told from here, is removed by
+    /// Removes the record and the log of a session that has ended, and whose agent left
+    /// nothing running. With `force` also of others: they are killed first, as by `by`.
+    /// A record that cannot be read, or of which nothing can be told from here, is removed by
     /// force as well, and no process is touched then. An owner that still ends
     /// what the agent left running is waited for, 15 s at most.
     ///
     /// # Errors
-    /// [`ActError::Living`] where only force would do it, [`ActError::Ending`] when
+    /// [`ActError::Living`] or [`ActError::Untold`] where only force would do it, [`ActError::Ending`] when
     /// the owner takes too long; whatever else stands in the way.
     pub fn discard(&self, id: &SessionId, force: bool, by: &str) -> Result<Discarded, ActError> {
         let seen = match self.get(id) {
             Err(LookError::Damaged { .. }) if force => {
-                self.forget(id)?;
+                if self.has_owner(id)? {
+                    self.stop(id, Duration::ZERO, by)?;
+                    self.remove_ended(id)?;
+                } else {
+                    self.forget(id)?;
+                }
                 return Ok(Discarded::DamagedRecord);
             }
             seen => seen?,
         };
+        let living = |what| ActError::Living {
+            id: id.clone(),
+            what,
+        };
         match &seen.liveness {
-            Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned => {}
-            _ if !force => {
-                return Err(ActError::Living {
-                    id: id.clone(),
-                    what: seen.status_in_words(),
-                });
+            Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned => {
+                if let Some(pids) = left_running(std::slice::from_ref(&seen)).get(id) {
+                    if !force {
+                        let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+                        let pids = pids.join(", ");
+                        return Err(living(format!("lost, but left processes running ({pids})")));
+                    }
+                    self.stop(id, Duration::ZERO, by)?;
+                }
             }
             Liveness::Owned | Liveness::Orphan | Liveness::Unclaimed => {
+                if !force {
+                    return Err(living(seen.status_in_words()));
+                }
                 self.stop(id, Duration::ZERO, by)?;
             }
             Liveness::Unverified | Liveness::Unknown(_) => {
+                if !force {
+                    return Err(ActError::Untold {
+                        id: id.clone(),
+                        what: seen.status_in_words(),
+                    });
+                }
                 self.forget(id)?;
                 return Ok(Discarded::RecordOnly);
             }

@@ -438,11 +438,27 @@ impl SessionManager {
         }
     }
 
-    /// Whether a session has ended, and its owner still ends what its agent left running.
-    pub(crate) fn is_being_ended(&self, seen: &Observation) -> Result<bool, LookError> {
-        let id = &seen.session.id;
-        Ok(seen.liveness == Liveness::Ended
-            && matches!(lease::probe(&self.store()?, id), Probe::Held))
+    /// The session as it is, unless there is an owner to ask: `None` then. The owner of a
+    /// damaged record is one, since it knows what the record said, and, where that is
+    /// `ending`, also one that still ends what its agent left running.
+    pub(crate) fn get_unless_owned(
+        &self,
+        id: &SessionId,
+        ending: bool,
+    ) -> Result<Option<Observation>, LookError> {
+        match self.get(id) {
+            Ok(seen) if seen.liveness == Liveness::Owned => Ok(None),
+            Ok(seen) if ending && seen.liveness == Liveness::Ended && self.has_owner(id)? => {
+                Ok(None)
+            }
+            Err(LookError::Damaged { .. }) if self.has_owner(id)? => Ok(None),
+            seen => seen.map(Some),
+        }
+    }
+
+    /// Whether somebody owns `id`, whatever its record says.
+    pub(crate) fn has_owner(&self, id: &SessionId) -> Result<bool, StoreError> {
+        Ok(matches!(lease::probe(&self.store()?, id), Probe::Held))
     }
 
     /// Settles one session, if its end is certain.
@@ -479,7 +495,7 @@ impl SessionManager {
             Liveness::Unknown(why) => return Err(living(&format!("unknown ({why})"))),
             _ => return Err(living(seen.session.status().as_str())),
         }
-        if self.is_being_ended(&seen)? {
+        if self.has_owner(id)? {
             return Err(living("ending what its agent left running"));
         }
         self.remove_files(id)
@@ -500,15 +516,14 @@ impl SessionManager {
     /// # Errors
     /// When the system refuses, or an owner lives.
     pub fn forget(&self, id: &SessionId) -> Result<(), RemoveError> {
-        let store = self.store()?;
-        if matches!(lease::probe(&store, id), Probe::Held) {
+        if self.has_owner(id)? {
             return Err(RemoveError::Living {
                 id: id.clone(),
                 what: "owned".to_owned(),
             });
         }
         self.remove_files(id)?;
-        reconcile::clear(store, id)?;
+        reconcile::clear(self.store()?, id)?;
         Ok(())
     }
 

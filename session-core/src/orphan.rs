@@ -1,14 +1,16 @@
 //! Ending an agent whose owner is dead, in the owner's stead.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
 use crate::claim::{Claim, ClaimError};
 use crate::failpoint;
 use crate::id::SessionId;
+use crate::observe::Observation;
 use crate::original::{Whose, whose};
 use crate::outcome::{LostCause, Outcome};
-use crate::process::{Host, ProcessHandle, ProcessState, Tree, TreeError};
+use crate::process::{self, Host, Pid, ProcessHandle, ProcessState, Tree, TreeError};
 use crate::store::Store;
 
 /// How long the kernel is given to tell how a process ended that init reaps.
@@ -60,6 +62,27 @@ pub(crate) fn end(mut claim: Claim, grace: Duration, by: &str) -> Result<(), Orp
     };
     claim.finish(outcome)?;
     Ok(claim.release()?)
+}
+
+/// What the agents of lost sessions left running: processes with the session's id in
+/// their environment. Where processes are not shown, there is nothing to find.
+#[must_use]
+pub fn left_running(sessions: &[Observation]) -> BTreeMap<SessionId, Vec<Pid>> {
+    let is_lost = |seen: &&Observation| {
+        let end = seen.unrecorded_end();
+        let cause = LostCause::OwnerDied;
+        end.as_ref().or(seen.session.outcome()) == Some(&Outcome::Lost { cause })
+    };
+    let lost = sessions.iter().filter(is_lost);
+    let lost: BTreeSet<_> = lost.map(|seen| &seen.session.id).collect();
+    let mut left: BTreeMap<SessionId, Vec<Pid>> = BTreeMap::new();
+    if !lost.is_empty() {
+        let marked = process::marked().unwrap_or_default();
+        for (pid, id) in marked.into_iter().filter(|(_, id)| lost.contains(id)) {
+            left.entry(id).or_default().push(pid);
+        }
+    }
+    left
 }
 
 /// Ends what the agent of a lost session left running, told by the session's id

@@ -404,24 +404,26 @@ fn terminate_as_seen(
     grace: Duration,
     by: &str,
 ) -> Result<Observation, RuntimeError> {
-    let mut observation = manager.get(id)?;
-    if observation.liveness == Liveness::Owned || manager.is_being_ended(&observation)? {
-        let stop = Request::Stop {
-            grace_seconds: grace.as_secs_f64(),
-            by: by.to_owned(),
-        };
-        match ask_owner(manager, id, &stop)? {
-            // Not to be read again: a session may be removed at its end.
-            Asked::Done(session) => {
-                let liveness = Liveness::Ended;
-                return Ok(Observation {
-                    session: *session,
-                    liveness,
-                });
+    let observation = match manager.get_unless_owned(id, true)? {
+        Some(seen) => seen,
+        None => {
+            let stop = Request::Stop {
+                grace_seconds: grace.as_secs_f64(),
+                by: by.to_owned(),
+            };
+            match ask_owner(manager, id, &stop)? {
+                // Not to be read again: a session may be removed at its end.
+                Asked::Done(session) => {
+                    let liveness = Liveness::Ended;
+                    return Ok(Observation {
+                        session: *session,
+                        liveness,
+                    });
+                }
+                Asked::OwnerDied(seen) => *seen,
             }
-            Asked::OwnerDied(seen) => observation = *seen,
         }
-    }
+    };
     match &observation.liveness {
         Liveness::Ended => {
             manager.sync_records();

@@ -296,6 +296,41 @@ fn a_timeout_is_kept_across_adoption() {
     });
 }
 
+#[test]
+fn a_session_whose_record_was_damaged_under_its_owner_is_ended_by_the_owner() {
+    let project = Project::new();
+    for verb in [&["stop"][..], &["kill"], &["rm", "-f"]] {
+        let (id, pids) = project.start_agent(&[], &["sleep"], 1);
+        std::fs::write(project.record_path(&id), "").expect("our own");
+        project.run(&[verb, &[&id]].concat()).ok();
+        gone(&pids);
+        if verb == ["rm", "-f"] {
+            assert!(!project.record_path(&id).exists());
+        } else {
+            assert_eq!(project.record(&id)["outcome"]["kind"], "stopped");
+        }
+    }
+}
+
+#[test]
+fn a_lost_session_is_not_forgotten_while_something_of_it_runs() {
+    let project = Project::new();
+    let script = "sleep 1000 & echo pid $$; echo pid $!; wait";
+    let id = project.start(&[], &["sh", "-c", script]);
+    wait_until("it tells them", || project.pids(&id).len() == 2);
+    let left = project.pids(&id)[1];
+    kill_both(&project, &id);
+    let words = format!("lost, but left processes running ({left})");
+    project.run(&["rm", &id]).fails_with(&[&id, &words, "stop"]);
+    project.run(&["reconcile"]).ok();
+    let pruned = project.run(&["prune"]).ok();
+    assert!(pruned.err().contains("left processes running"), "{pruned}");
+    assert!(alive(left) && project.record_path(&id).exists());
+    project.run(&["rm", "-f", &id]).ok();
+    gone(&[left]);
+    assert!(!project.record_path(&id).exists());
+}
+
 /// Kills agent and supervisor, without a moment in which one could see the other's end.
 fn kill_both(project: &Project, id: &str) {
     let (supervisor, agent) = (project.supervisor(id), project.agent(id));

@@ -1,6 +1,5 @@
 //! `monoco doctor`: what is wrong with a project, and what to do about it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,8 +7,7 @@ use std::path::Path;
 
 use session_core::control::Request;
 use session_core::{
-    Damage, Damaged, Liveness, LostCause, Observation, Outcome, SessionId, SessionManager,
-    Timestamp,
+    Damage, Damaged, Liveness, Observation, Pid, SessionId, SessionManager, Timestamp, left_running,
 };
 
 use crate::args::Doctor;
@@ -110,31 +108,12 @@ fn directory(path: &Path) -> Option<String> {
 
 /// What lost agents left running.
 fn leftovers(sessions: &[Observation]) -> Vec<String> {
-    let is_lost = |seen: &&Observation| {
-        let end = seen.unrecorded_end();
-        let cause = LostCause::OwnerDied;
-        end.as_ref().or(seen.session.outcome()) == Some(&Outcome::Lost { cause })
-    };
-    let lost: BTreeSet<_> = sessions
-        .iter()
-        .filter(is_lost)
-        .map(|seen| &seen.session.id)
-        .collect();
-    if lost.is_empty() {
-        return Vec::new();
-    }
-    let mut left: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
-    // Where processes are not shown, there is nothing to find.
-    for (pid, id) in session_core::process::marked().unwrap_or_default() {
-        if lost.contains(&id) {
-            left.entry(id).or_default().push(pid.to_string());
-        }
-    }
-    let finding = |(id, pids): (SessionId, Vec<String>)| {
+    let finding = |(id, pids): (SessionId, Vec<Pid>)| {
+        let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
         let pids = pids.join(", ");
         format!("session {id} is lost, but left processes running ({pids}): monoco stop {id}")
     };
-    left.into_iter().map(finding).collect()
+    left_running(sessions).into_iter().map(finding).collect()
 }
 
 /// Tries what every session needs: a lock, and a file that is durable.

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use session_core::{Liveness, LookError, RemoveError, Session, SessionManager, Timestamp};
+use session_core::{
+    Liveness, LookError, RemoveError, Session, SessionManager, Timestamp, left_running,
+};
 
 use crate::args::Prune;
 use crate::error::CliError;
@@ -17,9 +19,17 @@ pub(super) fn prune(manager: &SessionManager, args: &Prune) -> Result<Exit, CliE
         seen.liveness == Liveness::Ended
             && ended_before.is_none_or(|before| end(&seen.session) < before)
     });
+    let left = left_running(&sessions);
     let (mut out, mut removed, mut exit) = (output::stdout(), 0, Exit::SUCCESS);
     for seen in &sessions {
         let id = &seen.session.id;
+        if left.contains_key(id) {
+            // Without its record nobody could tell whose they are.
+            output::words(&format!(
+                "session {id} left processes running, and is kept: `monoco stop {id}` ends them"
+            ));
+            continue;
+        }
         match if args.dry_run {
             Ok(())
         } else {

@@ -18,8 +18,11 @@ pub(super) fn stop(manager: &SessionManager, args: &Stop) -> Result<Exit, CliErr
 }
 
 fn stop_one(manager: &SessionManager, id: &SessionId, grace: Duration) -> Result<(), CliError> {
-    let status = manager.get(id)?.session.status();
-    if status.is_terminal() {
+    // Where its record cannot be read, its owner is asked all the same.
+    let status = manager.get(id).map(|seen| seen.session.status());
+    if let Ok(status) = status
+        && status.is_terminal()
+    {
         output::words(&format!("session {id} has ended already ({status})"));
     }
     // Also then: a lost agent may have left something running.

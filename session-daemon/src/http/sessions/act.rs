@@ -100,6 +100,7 @@ pub(super) fn problem(error: &ActError) -> Problem {
         | ActError::NotStarted(_)
         | ActError::HandsOff { .. }
         | ActError::Living { .. }
+        | ActError::Untold { .. }
         | ActError::Ending(_)
         | ActError::Control(
             ControlError::NoOwner(_) | ControlError::OwnerDied(_) | ControlError::Refused(_),
