@@ -176,8 +176,8 @@ impl Claim {
         match Self::readable(lease.store(), lease.id()) {
             Ok(session) => Ok(Self {
                 session,
+                reserve: Reserve::left(&lease),
                 lease: Some(lease),
-                reserve: None,
                 durability: Durability::Durable,
             }),
             Err(error) => {
@@ -244,6 +244,8 @@ impl Claim {
     /// # Errors
     /// When there is no room now.
     pub fn keep_reserve(&mut self) -> io::Result<()> {
+        // The one there was goes first, also where there is no room for another.
+        self.reserve = None;
         self.reserve = Some(Reserve::create(
             self.lease(),
             record::to_json(&self.session).len(),
@@ -308,7 +310,7 @@ impl Claim {
     }
 
     /// Takes a new lease after the old one's file was removed from under us, and
-    /// reads the record anew; writes it, where it was removed as well.
+    /// writes the record as it was: what lies there now is older, or damaged.
     ///
     /// # Errors
     /// [`LeaseError::Held`] when somebody else was faster and owns the session
@@ -323,12 +325,20 @@ impl Claim {
         // Only the records' directory may have gone, and the lease still be ours.
         if let Err(store) = lease.move_to(store) {
             let (lease, _) = Lease::obtain(store, &self.session.id)?;
-            if !matches!(lease.store().read_record(&self.session.id), Ok(None)) {
-                *self = Self::with_lease(lease)?;
-                return Ok(());
+            match Self::readable(lease.store(), &self.session.id) {
+                Err(error @ ClaimError::Ended { .. }) => {
+                    // A run directory without a session to run is litter; the first error counts.
+                    let _ = lease.release();
+                    return Err(error);
+                }
+                Err(error @ ClaimError::NewerSchema { .. }) => return Err(error),
+                // Whoever owned it all the time knows better than what was put there.
+                _ => {
+                    self.reserve = None;
+                    self.lease = Some(lease);
+                    return self.rewrite();
+                }
             }
-            self.reserve = None;
-            self.lease = Some(lease);
         }
         if self.has_record() {
             Ok(())

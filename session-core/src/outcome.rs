@@ -105,7 +105,21 @@ impl From<WaitStatus> for Outcome {
     }
 }
 
+/// The longest text in an outcome, in bytes: a record must have room for it.
+const MAX_TEXT_LEN: usize = 2048;
+
 impl Outcome {
+    /// The same, with its texts no longer than a record has room for.
+    pub(crate) fn shortened(mut self) -> Self {
+        if let Self::SpawnFailed { error: text, .. } | Self::Stopped { by: text, .. } = &mut self
+            && text.len() > MAX_TEXT_LEN
+        {
+            text.truncate(text.floor_char_boundary(MAX_TEXT_LEN));
+            text.push('…');
+        }
+        self
+    }
+
     /// The agent never ran, for a reason that is not its program's.
     pub fn never_ran(error: impl Into<String>) -> Self {
         Self::SpawnFailed {

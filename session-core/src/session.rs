@@ -294,7 +294,7 @@ impl Session {
         let now = now.max(started_at.unwrap_or(now));
         self.state = State::Ended(End {
             status: Status::of(&outcome),
-            outcome: Some(outcome),
+            outcome: Some(outcome.shortened()),
             process: self.process().filter(|_| ran).cloned(),
             started_at,
             ended_at: seen.then_some(now),

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::failpoint;
@@ -82,6 +82,18 @@ impl WriteError {
 pub(crate) struct Reserve(File);
 
 impl Reserve {
+    /// What a dead owner of the lease's session has set aside.
+    pub(crate) fn left(lease: &Lease) -> Option<Self> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(lease.folder(), RESERVE, flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        // Not what somebody put there, which is to be kept under another name.
+        let is_own = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_nlink == 1
+            && stat.st_uid == rustix::process::geteuid().as_raw();
+        is_own.then(|| Self(file.into()))
+    }
+
     /// Sets room aside for a record a little longer than `len` bytes.
     pub(crate) fn create(lease: &Lease, len: usize) -> io::Result<Self> {
         unlink(lease.folder(), RESERVE)?;

@@ -398,16 +398,16 @@ fn log_name(id: &SessionId) -> String {
     format!("{id}.log")
 }
 
-/// Whether `path` is where a session's lease lies in some project.
-pub(crate) fn is_lease_path(path: &Path) -> bool {
+/// The session whose lease lies at `path`, in whatever project; `None` for other paths.
+pub(crate) fn session_of_lease(path: &Path) -> Option<SessionId> {
     let mut names = path.components().rev().map(Component::as_os_str);
-    names.next().is_some_and(|name| name == LEASE)
-        && names
-            .next()
-            .and_then(|id| id.to_str())
-            .is_some_and(|id| SessionId::parse(id).is_ok())
-        && names.next().is_some_and(|name| name == RUN)
-        && names.next().is_some_and(|name| name == BASE)
+    let mut is_next = |name| names.next().is_some_and(|next| next == name);
+    if !is_next(LEASE) {
+        return None;
+    }
+    let id = SessionId::parse(names.next()?.to_str()?).ok()?;
+    let mut is_next = |name| names.next().is_some_and(|next| next == name);
+    (is_next(RUN) && is_next(BASE)).then_some(id)
 }
 
 /// Reads a file to its end, or a little more of it than a record may hold.
@@ -583,7 +583,13 @@ mod tests {
             "pipe:[123]",
             "/lease",
         ];
-        assert!(yes.iter().all(|path| is_lease_path(Path::new(path))));
-        assert!(!no.iter().any(|path| is_lease_path(Path::new(path))));
+        assert!(
+            yes.iter()
+                .all(|path| session_of_lease(Path::new(path)).is_some())
+        );
+        assert!(
+            !no.iter()
+                .any(|path| session_of_lease(Path::new(path)).is_some())
+        );
     }
 }

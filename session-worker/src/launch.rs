@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use session_core::{
-    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
-    SessionManager, error_chain, failpoint,
+    Claim, ClaimError, Liveness, LookError, MAX_RECORD_LEN, NewSession, Outcome, Session,
+    SessionId, SessionManager, error_chain, failpoint, record_to_json,
 };
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
@@ -336,6 +336,10 @@ impl Launcher {
     ) -> io::Result<OwnedFd> {
         let image = self.image(&order.id, surroundings)?;
         let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        if record_to_json(claim.session()).len() > SHORT_REPORT {
+            // Where it is refused, the launcher looks at the record instead.
+            let _ = rustix::pipe::fcntl_setpipe_size(&told, MAX_RECORD_LEN);
+        }
         let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
         let order = order.to_file()?;
         let lease = claim.lease().file();
@@ -414,6 +418,8 @@ impl Launcher {
 }
 
 /// The executable of the process that looks, also when its file was replaced.
+/// The longest record whose report fits into a pipe as it is made (64 KiB, pipe(7)).
+const SHORT_REPORT: usize = 32 << 10;
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// Where, and with which variables, a supervisor starts its agent.

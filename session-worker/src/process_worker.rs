@@ -237,7 +237,7 @@ impl Worker for ProcessWorker {
             .map_err(look)?;
         let id = session.id.clone();
         let tree = match self.in_subreaper {
-            true => Tree::below(id),
+            true => Tree::below(id, &handle),
             false => Tree::of(id, Some(&handle)),
         };
         let state = AgentState::Held {

@@ -723,3 +723,21 @@ fn labels_and_timeouts_are_recorded() {
         "no environment: {text}"
     );
 }
+
+#[test]
+fn what_is_long_is_told_and_recorded_all_the_same() {
+    let project = Project::new();
+    let label = format!("x={}", "y".repeat(100_000));
+    let id = project.start(&["--label", &label], &["sleep", "600"]);
+    assert_eq!(project.status(&id), "running");
+    project
+        .run(&["run", "--label", &label, "--", "sh", "-c", "exit 3"])
+        .code(3);
+    // The error of what cannot be executed names it.
+    let program = format!("/{}", "n".repeat(100_000));
+    let argument = "a".repeat(120_000);
+    let words = [&["run", "--", &program][..], &[argument.as_str(); 7]].concat();
+    project.run(&words).code(126);
+    let listed = project.run(&["ps", "-a"]).ok();
+    assert!(!listed.out().contains("corrupt"), "{listed}");
+}

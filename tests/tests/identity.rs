@@ -208,3 +208,24 @@ fn a_pid_that_was_handed_out_again_is_never_signalled() {
     assert!(out.contains("\"cause\":\"owner_died\""), "{out}");
     assert!(out.contains("S (sleeping)"), "{out}");
 }
+
+#[test]
+fn where_proc_shows_another_namespace_nothing_is_started_or_believed() {
+    let project = Project::new();
+    let (orphan, pid) = project.orphan(&[], &["sleep"]);
+    let script = format!(
+        "code=0; \"$monoco\" run -d -- touch never || code=$?; echo \"run: $code\"
+        \"$monoco\" ps -a --no-reconcile
+        {}",
+        drive(&orphan)
+    );
+    let Some(ran) = in_namespace(&project, "--pid --fork", &script) else {
+        return;
+    };
+    let ran = ran.ok();
+    let out = ran.out();
+    assert!(out.contains("run: 125") && out.contains("unknown"), "{ran}");
+    assert!(ran.err().contains("another pid namespace"), "{ran}");
+    assert!(!project.path().join("never").exists(), "{ran}");
+    assert!(alive(pid) && !is_stopped(pid), "{ran}");
+}

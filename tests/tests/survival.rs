@@ -313,6 +313,52 @@ fn a_session_whose_record_was_damaged_under_its_owner_is_ended_by_the_owner() {
 }
 
 #[test]
+fn an_owner_whose_socket_was_removed_is_reached_again() {
+    let project = Project::new();
+    let (id, pids) = project.start_agent(&[], &["sleep"], 1);
+    let socket = project
+        .path()
+        .join(".monoco/run")
+        .join(&id)
+        .join("control.sock");
+    std::fs::remove_file(&socket).expect("our own");
+    project.run(&["stop", &id]).ok();
+    gone(&pids);
+    assert_eq!(project.record(&id)["outcome"]["kind"], "stopped");
+}
+
+#[test]
+fn an_agent_that_had_ended_by_itself_was_not_stopped() {
+    let project = Project::new();
+    let (id, pids) = project.start_agent(&[], &["catch-term", "0"], 1);
+    let supervisor = project.supervisor(&id);
+    kill(supervisor, Signal::STOP);
+    wait_until("the supervisor stands still", || is_stopped(supervisor));
+    kill(pids[0], Signal::TERM);
+    wait_until("the agent has ended", || !alive(pids[0]));
+    kill(supervisor, Signal::TERM);
+    kill(supervisor, Signal::CONT);
+    project.wait_for_status(&id, "completed");
+}
+
+#[test]
+fn an_owner_knows_better_than_a_record_that_was_put_there() {
+    let project = Project::new();
+    let (id, _) = project.start_agent(&[], &["sleep"], 1);
+    let supervisor = project.supervisor(&id);
+    project.run(&["suspend", &id]).ok();
+    project.run_shell("cp -a .monoco backup").ok();
+    project.run(&["resume", &id]).ok();
+    kill(supervisor, Signal::STOP);
+    wait_until("the supervisor stands still", || is_stopped(supervisor));
+    project.run_shell("rm -rf .monoco; mv backup .monoco").ok();
+    kill(supervisor, Signal::CONT);
+    project.wait_for_status(&id, "running");
+    project.run(&["stop", &id]).ok();
+    assert_eq!(project.record(&id)["outcome"]["kind"], "stopped");
+}
+
+#[test]
 fn a_lost_session_is_not_forgotten_while_something_of_it_runs() {
     let project = Project::new();
     let script = "sleep 1000 & echo pid $$; echo pid $!; wait";

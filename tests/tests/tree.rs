@@ -468,3 +468,46 @@ fn a_process_whose_first_thread_ended_is_alive() {
     wait_until("it is gone", || !is_there(pid));
     assert_eq!(project.status(&id), "terminated");
 }
+
+#[test]
+fn who_says_to_be_another_sessions_is_ended_all_the_same() {
+    let project = Project::new();
+    // As an environment that was kept, or a file that was opened, may make it look.
+    for (options, disguise) in [
+        (&[][..], "export MONOCO_SESSION_ID=another"),
+        (
+            &[],
+            "export MONOCO_SESSION_ID=another; unset MONOCO_PROJECT",
+        ),
+        (&[], "exec 3<.monoco/run/$MONOCO_SESSION_ID/lease"),
+        (&["-t", "1"], "export MONOCO_SESSION_ID=another"),
+    ] {
+        let script = format!(
+            "{disguise}; sleep 1000 & echo pid $!; exec sh -c 'echo pid $$; sleep 1000; :'"
+        );
+        let id = project.start(options, &["sh", "-c", &script]);
+        wait_until("it tells both", || project.pids(&id).len() == 2);
+        let pids = project.pids(&id);
+        if options.is_empty() {
+            project.run(&["suspend", &id]).ok();
+            assert!(pids.iter().all(|pid| is_stopped(*pid)), "{disguise}");
+            project.run(&["stop", "-t", "5", &id]).ok();
+            assert_eq!(project.status(&id), "terminated", "{disguise}");
+        } else {
+            project.wait_for_status(&id, "timeout");
+        }
+        gone(&pids);
+    }
+}
+
+#[test]
+fn a_suspended_session_is_not_thawed_by_a_signal() {
+    let project = Project::new();
+    let (id, pids) = project.start_agent(&[], &["sleep"], 1);
+    project.run(&["suspend", &id]).ok();
+    project
+        .run(&["kill", "-s", "CONT", &id])
+        .fails_with(&["suspended", "resume"]);
+    assert!(is_stopped(pids[0]));
+    assert_eq!(project.status(&id), "suspended");
+}

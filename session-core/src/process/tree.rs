@@ -7,13 +7,16 @@
 //!
 //! Other sessions are not part of it, even where the agent started them: a
 //! supervisor below is recognised by the lease that it holds, an agent that lost
-//! its supervisor by its own mark; both are left alone with all below them.
+//! its supervisor by its own mark, as long as its record says that it lives; both are
+//! left alone with all below them. The agent's first process always is a part.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::id::SessionId;
 use crate::process::{Pid, ProcessHandle, SignalError};
+use crate::store::{Store, StoreError};
 use crate::sys;
 
 /// The descriptor under which every supervisor holds its lease. Observers tell
@@ -47,6 +50,8 @@ const GRACE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     id: SessionId,
+    /// The agent's first process, as long as it is there.
+    agent: Option<Anchor>,
     root: Root,
 }
 
@@ -54,9 +59,9 @@ pub struct Tree {
 enum Root {
     /// This process, a subreaper: all its descendants.
     Own,
-    /// An agent whose subreaper has died: it (while it is there), its descendants,
-    /// and whoever carries the session's id in its environment.
-    Agent(Option<Anchor>),
+    /// An agent whose subreaper has died: it, its descendants, and whoever carries the
+    /// session's id in its environment.
+    Agent,
 }
 
 /// A process that was verified while its pidfd was open.
@@ -92,12 +97,12 @@ enum Seen {
 
 impl Tree {
     /// The tree below this process, which is a subreaper and has no children but
-    /// those of session `id`.
+    /// those of session `id`, whose first process is `agent`.
     #[must_use]
-    pub fn below(id: SessionId) -> Self {
+    pub fn below(id: SessionId, agent: &ProcessHandle) -> Self {
         Self {
-            id,
             root: Root::Own,
+            ..Self::of(id, Some(agent))
         }
     }
 
@@ -118,7 +123,8 @@ impl Tree {
         });
         Self {
             id,
-            root: Root::Agent(anchor),
+            agent: anchor,
+            root: Root::Agent,
         }
     }
 
@@ -259,8 +265,8 @@ impl Tree {
         let mut found = Found::default();
         match self.root {
             Root::Own => self.descend(sys::own_pid(), &mut found)?,
-            Root::Agent(anchor) => {
-                if let Some(Anchor { pid, start_ticks }) = anchor
+            Root::Agent => {
+                if let Some(Anchor { pid, start_ticks }) = self.agent
                     && let Some(agent) = find(pid, |stat| stat.start_ticks == start_ticks)?
                 {
                     found.members.push(agent);
@@ -305,7 +311,7 @@ impl Tree {
         };
         for pid in sys::all_pids()? {
             let known = members.iter().any(|member| member.pid == pid);
-            if known || !is_ours(pid)? || sys::holds_lease(pid, LEASE_FD)? {
+            if known || !is_ours(pid)? || sys::lease_of(pid, LEASE_FD)?.is_some() {
                 continue;
             }
             let mut still_ours = Ok(true);
@@ -322,12 +328,43 @@ impl Tree {
     /// Whether `pid` belongs to a session that the agent started: its supervisor,
     /// or, where that has died, its agent.
     fn is_other_sessions(&self, pid: Pid) -> io::Result<bool> {
-        if sys::holds_lease(pid, LEASE_FD)? {
+        if self.is_agent(pid) {
+            return Ok(false);
+        }
+        if sys::lease_of(pid, LEASE_FD)?.is_some_and(|id| id != self.id) {
             return Ok(true);
         }
-        let mark = sys::session_mark(pid)?;
-        Ok(mark.is_some_and(|mark| mark != self.id.as_str() && SessionId::parse(&mark).is_ok()))
+        let mark = sys::session_mark(pid)?.and_then(|mark| SessionId::parse(&mark).ok());
+        match mark.filter(|mark| *mark != self.id) {
+            Some(mark) => may_live(&mark, sys::project_mark(pid)?),
+            None => Ok(false),
+        }
     }
+
+    fn is_agent(&self, pid: Pid) -> bool {
+        self.agent.is_some_and(|agent| {
+            let is_same = |stat: sys::Stat| stat.start_ticks == agent.start_ticks;
+            agent.pid == pid && matches!(sys::look(pid), sys::Look::Found(stat) if is_same(stat))
+        })
+    }
+}
+
+/// Whether `project` has a session `id` that has not ended, as far as its record tells.
+/// A mark may come from an environment that somebody kept, and mean nobody any more.
+fn may_live(id: &SessionId, project: Option<PathBuf>) -> io::Result<bool> {
+    let Some(project) = project else {
+        return Ok(false);
+    };
+    let store = match Store::open(&project) {
+        Ok(store) => store,
+        Err(StoreError::NoProject(_)) => return Ok(false),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    Ok(match store.read_record(id) {
+        Ok(record) => record.is_some_and(|session| session.end().is_none()),
+        // What cannot be read has not ended.
+        Err(_) => true,
+    })
 }
 
 /// Every living process of this user that says in its environment to which session
@@ -338,7 +375,7 @@ impl Tree {
 pub fn marked() -> io::Result<Vec<(Pid, SessionId)>> {
     let mut marked = Vec::new();
     for pid in sys::all_pids()? {
-        if !sys::holds_lease(pid, LEASE_FD)?
+        if sys::lease_of(pid, LEASE_FD)?.is_none()
             && let Some(mark) = sys::session_mark(pid)?
             && let Ok(id) = SessionId::parse(&mark)
         {

@@ -135,6 +135,13 @@ fn parse_exit_code(stat: &[u8]) -> Option<i32> {
 }
 
 pub(crate) fn host() -> io::Result<Host> {
+    // Pids are this namespace's; what `/proc` tells of them would be another's.
+    if fs::read_link("/proc/self")?.as_os_str() != own_pid().to_string().as_str() {
+        return Err(io::Error::other(
+            "/proc shows the processes of another pid namespace: mount this one's \
+             (`unshare --mount-proc`, `bwrap --proc /proc`)",
+        ));
+    }
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
         .trim()
         .to_owned();
@@ -270,20 +277,20 @@ fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
     Ok(value.map(|value| OsString::from_vec(value.to_vec())))
 }
 
-/// Whether `pid` has a lease open, and held, under descriptor `fd`.
-pub(crate) fn holds_lease(pid: Pid, fd: i32) -> io::Result<bool> {
+/// The session whose lease `pid` has open under descriptor `fd`, where somebody holds it.
+pub(crate) fn lease_of(pid: Pid, fd: i32) -> io::Result<Option<crate::SessionId>> {
     let link = format!("/proc/{pid}/fd/{fd}");
     let Some(target) = unless_for_want(fs::read_link(&link))? else {
-        return Ok(false);
+        return Ok(None);
     };
     // A removed lease is marked so; it still is one (proc_pid_fd(5)).
     let target = target.to_string_lossy();
     let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
-    if !crate::store::is_lease_path(target.as_ref()) {
-        return Ok(false);
-    }
+    let Some(session) = crate::store::session_of_lease(target.as_ref()) else {
+        return Ok(None);
+    };
     let held = unless_for_want(crate::lease::is_held(link.as_ref()))?;
-    Ok(held.unwrap_or(false))
+    Ok(held.unwrap_or(false).then_some(session))
 }
 
 /// The files that `pid` prints to, each once, as inode and as path.

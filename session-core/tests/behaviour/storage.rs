@@ -123,6 +123,33 @@ fn the_end_is_recorded_on_a_full_disk() {
 }
 
 #[test]
+fn the_reserve_of_a_dead_owner_is_there_for_whoever_ends_its_orphan() {
+    let test = "storage::the_reserve_of_a_dead_owner_is_there_for_whoever_ends_its_orphan";
+    if !alone_in_namespaces(test, &["--mount"], SMALL) {
+        return;
+    }
+    let (manager, agent) = small_project();
+    let mut claim = running(&manager, &agent);
+    let id = claim.session().id.clone();
+    claim.keep_reserve().expect("room");
+    drop(claim);
+    fill();
+    let stopped = manager.stop(&id, Duration::from_secs(5), "a test");
+    assert_eq!(stopped.expect("an orphan").status(), Status::Terminated);
+    let outcome = manager
+        .get(&id)
+        .expect("a record")
+        .session
+        .outcome()
+        .cloned();
+    assert!(
+        matches!(outcome, Some(Outcome::Stopped { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(n_entries("run"), 1, "only .gitignore");
+}
+
+#[test]
 fn the_reserve_outlives_what_happens_before_the_end() {
     let test = "storage::the_reserve_outlives_what_happens_before_the_end";
     if !alone_in_namespaces(test, &["--mount"], SMALL) {

@@ -175,6 +175,8 @@ impl Supervisor {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
                 libc::SIGTERM => {
+                    // Who has ended by himself was not stopped.
+                    self.record_end();
                     let by = "SIGTERM to the supervisor".to_owned();
                     self.end_tree(Cause::Stopped { by }, self.grace(), None);
                 }
@@ -215,6 +217,11 @@ impl Supervisor {
     fn send(&mut self, ticket: Ticket, signal: i32, by: String) {
         // One that has ended, but was not reaped, would take the signal.
         self.record_end();
+        let is_suspended = self.session.session().status() == Status::Suspended;
+        if is_suspended && signal == libc::SIGCONT {
+            let why = "the session is suspended; `resume` lets it go on";
+            return self.server.refuse(ticket, why);
+        }
         if self.end.is_some() {
             return self.server.refuse(ticket, "the agent has ended");
         }
@@ -416,7 +423,8 @@ impl Supervisor {
             self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
         }
         if self.claim().lease().is_current() {
-            if !self.claim().has_record() && self.claim().rewrite().is_err() {
+            let has_record = self.claim().has_record() || self.claim().rewrite().is_ok();
+            if !self.has_ear() || !has_record {
                 self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
             }
             return Ok(());
@@ -431,6 +439,17 @@ impl Supervisor {
             Err(_) => self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE),
         }
         Ok(())
+    }
+
+    /// Makes sure that observers find the socket.
+    fn has_ear(&mut self) -> bool {
+        let folder = self
+            .session
+            .as_owner()
+            .map(|(claim, _)| claim.lease().folder());
+        folder.is_none_or(|folder| {
+            Server::is_reachable(folder) || self.server.listen_again(folder).is_ok()
+        })
     }
 
     /// Furnishes a run directory that was made anew.

@@ -66,6 +66,16 @@ impl Server {
         })
     }
 
+    /// Whether there still is a socket in the run directory `folder`.
+    pub(super) fn is_reachable(folder: &OwnedFd) -> bool {
+        rustix::fs::statat(
+            folder,
+            CONTROL_SOCKET,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .is_ok()
+    }
+
     /// Listens in a new run directory as well; who was heard before still is.
     pub(super) fn listen_again(&mut self, folder: &OwnedFd) -> io::Result<()> {
         self.listener = listen(folder)?;
