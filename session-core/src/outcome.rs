@@ -114,7 +114,10 @@ impl Outcome {
         if let Self::SpawnFailed { error: text, .. } | Self::Stopped { by: text, .. } = &mut self
             && text.len() > MAX_TEXT_LEN
         {
-            text.truncate(text.floor_char_boundary(MAX_TEXT_LEN));
+            let end = (0..=MAX_TEXT_LEN)
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or(0));
             text.push('…');
         }
         self
