@@ -22,7 +22,7 @@ pub use process::{
     Signal, alive, children, context_switches, cpu_ticks, executes, ignored_signals, is_awake,
     is_stopped, kill, memory_kb, pending_signals, session_of,
 };
-pub use project::{Project, agent, monoco};
+pub use project::{Project, agent, monoco, sibling};
 pub use ran::{Ran, finish};
 pub use raw::{Answer, Raw, RawServer, token_path, write_record};
 pub use redact::{redacted, redacted_text};

@@ -33,7 +33,7 @@ pub struct Project {
 #[must_use]
 pub fn monoco() -> &'static str {
     static PATH: LazyLock<String> = LazyLock::new(|| {
-        std::env::var("MONOCO_UNDER_TEST").unwrap_or_else(|_| binary("monoco-under-test"))
+        std::env::var("MONOCO_UNDER_TEST").unwrap_or_else(|_| sibling("monoco-under-test"))
     });
     &PATH
 }
@@ -41,12 +41,16 @@ pub fn monoco() -> &'static str {
 /// The path of the scripted agent.
 #[must_use]
 pub fn agent() -> &'static str {
-    static PATH: LazyLock<String> = LazyLock::new(|| binary("scripted-agent"));
+    static PATH: LazyLock<String> = LazyLock::new(|| sibling("scripted-agent"));
     &PATH
 }
 
-/// A binary of this package, which stands where its tests stand.
-fn binary(name: &str) -> String {
+/// The path of a binary of this package, which stands where its tests stand.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn sibling(name: &str) -> String {
     let test = std::env::current_exe().expect("the system tells a test's path");
     // Tests are in target/PROFILE/deps, other programs in target/PROFILE.
     let mut folders = test.ancestors().skip(1).take(2);

@@ -1,9 +1,9 @@
 //! The fault campaigns, run against the release binary.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use crate::cargo;
+use crate::{cargo, target};
 
 /// Builds what is tested and what tests it, and runs the campaigns.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
@@ -40,15 +40,4 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     let new = to.with_extension("new");
     let copied = std::fs::copy(from, &new).and_then(|_| std::fs::rename(&new, to));
     copied.map_err(|error| format!("cannot copy {}: {error}", from.display()))
-}
-
-/// Where cargo builds.
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || {
-            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-            workspace.expect("xtask is in the workspace").join("target")
-        },
-        PathBuf::from,
-    )
 }

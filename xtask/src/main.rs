@@ -6,11 +6,13 @@
     reason = "a command for people"
 )]
 
+mod bench;
 mod checks;
 mod faults;
 mod fuzz;
 mod man;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -23,6 +25,8 @@ usage: cargo xtask COMMAND
   faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
               the campaigns that try to break the promise, in full or for N minutes;
               --trial repeats what failed (docs/reliability.md)
+  bench [--quick] [--only NAME[,NAME…]] [--json FILE] [--list] [--install-peers]
+              Monoco beside its floors and its peers, with ratios; needs a C compiler
   fuzz TARGET [--minutes N]
               a parser under libFuzzer (record, id, control or http); needs a C++ compiler
   man [DIR]   write the man pages into DIR (target/man)
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
             .and_then(|()| faults::run(&["--minutes", "3", "--seed", "101"])),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["faults", arguments @ ..] => faults::run(arguments),
         ["fuzz", target, arguments @ ..] => fuzz::run(target, arguments),
         ["man"] => man::write("target/man"),
@@ -69,6 +74,17 @@ fn cargo(arguments: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
         Ok(status) => Err(format!("`cargo {}` failed: {status}", arguments.join(" "))),
         Err(error) => Err(format!("cannot run cargo: {error}")),
     }
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || {
+            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+            workspace.expect("xtask is in the workspace").join("target")
+        },
+        PathBuf::from,
+    )
 }
 
 fn cargo_command(arguments: &[&str]) -> std::process::Command {

@@ -1,0 +1,106 @@
+//! The benchmark: builds Monoco, its floors and what measures them, and runs it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{cargo, target};
+
+/// Where programs to compare with are put that no package manager of the system has.
+const PEERS: &str = "peers";
+
+pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    let (install, arguments): (Vec<&str>, Vec<&str>) = arguments
+        .iter()
+        .partition(|argument| **argument == "--install-peers");
+    let peers = target().join(PEERS);
+    if !install.is_empty() {
+        install_peers(&peers);
+    }
+    cargo(
+        &["build", "--release", "--locked", "--package", "monoco-cli"],
+        &[],
+    )?;
+    let bins = ["--bin", "bench", "--bin", "floor-http"];
+    let tests = [
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "monoco-tests",
+    ];
+    cargo(&[&tests[..], &bins].concat(), &[])?;
+    let floors = floors()?;
+    let program = target().join("release/bench");
+    let status = Command::new(&program)
+        .args(arguments)
+        .env("MONOCO_UNDER_TEST", target().join("release/monoco"))
+        .env("MONOCO_FLOORS", floors)
+        .env("PATH", with_peers(&peers))
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the benchmark did not end well: {status}")),
+        Err(error) => Err(format!("cannot run {}: {error}", program.display())),
+    }
+}
+
+/// Compiles `tests/floors`, statically: the least that a process can be.
+fn floors() -> Result<PathBuf, String> {
+    let sources = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/floors"));
+    let floors = target().join("floors");
+    std::fs::create_dir_all(&floors).map_err(|error| error.to_string())?;
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    for source in std::fs::read_dir(sources).map_err(|error| error.to_string())? {
+        let source = source.map_err(|error| error.to_string())?.path();
+        let program = floors.join(source.file_stem().unwrap_or_default());
+        let mut cc = Command::new(&compiler);
+        cc.args(["-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o"]);
+        let status = cc.arg(&program).arg(&source).status();
+        if !status.is_ok_and(|status| status.success()) {
+            return Err(format!("{} cannot be compiled", source.display()));
+        }
+    }
+    Ok(floors)
+}
+
+/// Gets the programs to compare with, as far as they can be had here: what cannot is
+/// reported as absent by the benchmark.
+fn install_peers(peers: &Path) {
+    let peers = peers.to_string_lossy();
+    let debian = ["tmux", "screen", "dtach", "nq", "task-spooler"];
+    let ways: [(&str, Vec<&str>); 3] = [
+        ("apt-get", [&["install", "-y", "-qq"], &debian[..]].concat()),
+        (
+            env!("CARGO"),
+            vec!["install", "--quiet", "--root", &peers, "pueue"],
+        ),
+        (
+            "npm",
+            vec![
+                "install",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                &peers,
+                "pm2",
+            ],
+        ),
+    ];
+    for (program, arguments) in ways {
+        println!("$ {program} {}", arguments.join(" "));
+        let status = Command::new(program).args(&arguments).status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("not installed");
+        }
+    }
+}
+
+/// The search path, with what was installed first.
+fn with_peers(peers: &Path) -> OsString {
+    let own = [peers.join("bin"), peers.join("node_modules/.bin")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = own.into_iter().chain(std::env::split_paths(&path));
+    std::env::join_paths(all).unwrap_or(path)
+}
