@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci          everything that CI runs: lint, test, and the campaigns for 3 minutes
+  ci          everything that CI runs: lint, test, and the campaigns for 2 minutes
   lint        formatting, clippy, documentation, the direction of dependencies,
               and whether the crates could be published
   test        all tests of the workspace
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["ci"] => checks::lint()
             .and_then(|()| checks::test())
-            .and_then(|()| faults::run(&["--minutes", "3", "--seed", "101"])),
+            .and_then(|()| faults::run(&["--minutes", "2", "--seed", "101"])),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
         ["bench", arguments @ ..] => bench::run(arguments),

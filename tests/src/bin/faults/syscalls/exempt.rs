@@ -2,6 +2,8 @@
 //! or strace cannot fake them truthfully. To be killed in it befalls every call.
 
 use super::Fault;
+use super::path::Path;
+use super::strace::Call;
 
 /// Calls, the errors that are tried with them all the same, and why no others.
 type Row = (&'static [&'static str], &'static [Fault], &'static str);
@@ -85,8 +87,18 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-/// Why `fault` is not tried with the call `name`.
-pub(super) fn why(name: &str, fault: Fault) -> Option<&'static str> {
+/// The write of an adopter that tells its launcher of its start: its second.
+const REPORT: (Path, &str, u64) = (Path::AdoptByOwner, "write", 2);
+
+/// Why `fault` is not tried with a call on this path.
+pub(super) fn why(path: Path, call: &Call, fault: Fault) -> Option<&'static str> {
+    let name = call.name.as_str();
+    if (path, name, call.when) == REPORT && fault != Fault::Interrupted && fault != Fault::Kill {
+        return Some(
+            "no pipe gives these errors (pipe(7)), and strace, which has the pipe open as well, \
+             keeps its reader from seeing that nothing will come",
+        );
+    }
     let row = ROWS.iter().find(|(names, _, _)| names.contains(&name));
     let (_, tried, why) = row?;
     (fault != Fault::Kill && !tried.contains(&fault)).then_some(*why)

@@ -123,7 +123,7 @@ fn add(
     (path, call, fault): (Path, &Call, Fault),
     numbers: &mut Vec<u64>,
 ) {
-    if exempt::why(&call.name, fault).is_some() {
+    if exempt::why(path, call, fault).is_some() {
         return campaign.count("errors that cannot be");
     }
     if call.when > ALL_OF && !chance.one_in(call.when / THEN_ONE_OF) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use monoco_tests::{Project, Signal, finish, kill, wait_until};
+use monoco_tests::{Project, Signal, alive, finish, kill, wait_until};
 
 use super::Injection;
 
@@ -97,7 +97,8 @@ impl Strace {
         let is_traced = || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
             let tracer = format!("TracerPid:\t{}\n", tracer.id());
-            status.is_ok_and(|status| status.contains(&tracer))
+            // The call that it is in may be its last as soon as it is traced.
+            !alive(pid) || status.is_ok_and(|status| status.contains(&tracer))
         };
         wait_until("the process is traced", is_traced);
         let done = act();
