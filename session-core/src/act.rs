@@ -16,7 +16,6 @@ use crate::control::{ControlError, Request};
 use crate::id::SessionId;
 use crate::manager::{LookError, RemoveError, SessionManager};
 use crate::observe::{Liveness, Observation};
-use crate::orphan::left_running;
 use crate::process::{Host, ProcessHandle, SignalError};
 use crate::runtime::{Asked, MAX_RIVALS, RuntimeError, ask_owner, is_rivals, terminate_observed};
 use crate::session::Session;
@@ -164,6 +163,13 @@ impl SessionManager {
             Liveness::Orphan if signal == Signal::KILL.as_raw() => {
                 self.stop(id, Duration::ZERO, by)
             }
+            Liveness::Orphan
+                if signal == Signal::CONT.as_raw()
+                    && seen.session.status() == Status::Suspended =>
+            {
+                let why = "the session is suspended; once adopted, `resume` lets it go on";
+                Err(ControlError::Refused(why.to_owned()).into())
+            }
             Liveness::Orphan => {
                 signal_orphan(self, id, signal)?;
                 // It was signalled, whatever became of its record since.
@@ -223,13 +229,13 @@ impl SessionManager {
 
     /// Removes the record and the log of a session that has ended, and whose agent left
     /// nothing running. With `force` also of others: they are killed first, as by `by`.
-    /// A record that cannot be read, or of which nothing can be told from here, is removed by
-    /// force as well, and no process is touched then. An owner that still ends
-    /// what the agent left running is waited for, 15 s at most.
+    /// A record that cannot be read, and has no owner, or of which nothing can be told
+    /// from here, is removed by force as well, and no process is touched then. An owner
+    /// that still ends what the agent left running is waited for, 15 s at most.
     ///
     /// # Errors
-    /// [`ActError::Living`] or [`ActError::Untold`] where only force would do it, [`ActError::Ending`] when
-    /// the owner takes too long; whatever else stands in the way.
+    /// [`ActError::Living`] or [`ActError::Untold`] where only force would do it,
+    /// [`ActError::Ending`] when the owner takes too long; whatever else stands in the way.
     pub fn discard(&self, id: &SessionId, force: bool, by: &str) -> Result<Discarded, ActError> {
         let seen = match self.get(id) {
             Err(LookError::Damaged { .. }) if force => {
@@ -249,7 +255,9 @@ impl SessionManager {
         };
         match &seen.liveness {
             Liveness::Ended | Liveness::Lost(_) | Liveness::Abandoned => {
-                if let Some(pids) = left_running(std::slice::from_ref(&seen)).get(id) {
+                let left = self.left_running(std::slice::from_ref(&seen));
+                let left = left.map_err(io_error(id, "look for what its agent left running"))?;
+                if let Some(pids) = left.get(id) {
                     if !force {
                         let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
                         let pids = pids.join(", ");

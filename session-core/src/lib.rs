@@ -52,7 +52,7 @@ pub use lease::{Lease, LeaseError};
 pub use listing::{Damaged, Listing, RecordFile, Stamp};
 pub use manager::{LookError, RemoveError, SessionManager};
 pub use observe::{Liveness, Observation};
-pub use orphan::{OrphanError, left_running};
+pub use orphan::OrphanError;
 pub use outcome::{LostCause, Outcome, SpawnFailure, WaitStatus};
 pub use process::{Host, Pid, Process, ProcessHandle, ProcessIdentity};
 pub use record::{

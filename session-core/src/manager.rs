@@ -1,5 +1,6 @@
 //! The file-backed manager of a project's sessions.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use crate::id::SessionId;
 use crate::lease::{self, Probe};
 use crate::listing::{self, Damaged, Listing, RecordFile};
 use crate::observe::{Liveness, Observation, Observer};
+use crate::orphan;
+use crate::process::Pid;
 use crate::reconcile::{self, Action, Report};
 use crate::runtime::RuntimeSession;
 use crate::session::NewSession;
@@ -456,9 +459,23 @@ impl SessionManager {
         }
     }
 
-    /// Whether somebody owns `id`, whatever its record says.
+    /// Whether somebody owns `id`, or may, whatever its record says.
     pub(crate) fn has_owner(&self, id: &SessionId) -> Result<bool, StoreError> {
-        Ok(matches!(lease::probe(&self.store()?, id), Probe::Held))
+        let probe = lease::probe(&self.store()?, id);
+        Ok(matches!(probe, Probe::Held | Probe::Unknown(_)))
+    }
+
+    /// What the agents of those of `sessions` left running that are lost: processes of
+    /// this project that carry the session's id in their environment.
+    ///
+    /// # Errors
+    /// When the project cannot be used, or the system does not let us look.
+    pub fn left_running(
+        &self,
+        sessions: &[Observation],
+    ) -> io::Result<BTreeMap<SessionId, Vec<Pid>>> {
+        let store = self.store().map_err(io::Error::other)?;
+        orphan::left_running(&store, sessions)
     }
 
     /// Settles one session, if its end is certain.

@@ -12,6 +12,7 @@ use crate::original::{Whose, whose};
 use crate::outcome::{LostCause, Outcome};
 use crate::process::{self, Host, Pid, ProcessHandle, ProcessState, Tree, TreeError};
 use crate::store::Store;
+use crate::sys;
 
 /// How long the kernel is given to tell how a process ended that init reaps.
 const REAP_PATIENCE: Duration = Duration::from_secs(2);
@@ -64,10 +65,12 @@ pub(crate) fn end(mut claim: Claim, grace: Duration, by: &str) -> Result<(), Orp
     Ok(claim.release()?)
 }
 
-/// What the agents of lost sessions left running: processes with the session's id in
-/// their environment. Where processes are not shown, there is nothing to find.
-#[must_use]
-pub fn left_running(sessions: &[Observation]) -> BTreeMap<SessionId, Vec<Pid>> {
+/// What the agents of lost sessions left running, as far as it works for this project:
+/// processes with the session's id in their environment.
+pub(crate) fn left_running(
+    store: &Store,
+    sessions: &[Observation],
+) -> io::Result<BTreeMap<SessionId, Vec<Pid>>> {
     let is_lost = |seen: &&Observation| {
         let end = seen.unrecorded_end();
         let cause = LostCause::OwnerDied;
@@ -76,13 +79,18 @@ pub fn left_running(sessions: &[Observation]) -> BTreeMap<SessionId, Vec<Pid>> {
     let lost = sessions.iter().filter(is_lost);
     let lost: BTreeSet<_> = lost.map(|seen| &seen.session.id).collect();
     let mut left: BTreeMap<SessionId, Vec<Pid>> = BTreeMap::new();
-    if !lost.is_empty() {
-        let marked = process::marked().unwrap_or_default();
-        for (pid, id) in marked.into_iter().filter(|(_, id)| lost.contains(id)) {
+    if lost.is_empty() {
+        return Ok(left);
+    }
+    // Where pids would mean others, this fails.
+    Host::current()?;
+    for (pid, id) in process::marked()? {
+        let is_other = pid.get() != sys::own_pid();
+        if is_other && lost.contains(&id) && matches!(whose(store, &id, pid)?, Whose::Ours) {
             left.entry(id).or_default().push(pid);
         }
     }
-    left
+    Ok(left)
 }
 
 /// Ends what the agent of a lost session left running, told by the session's id
@@ -98,6 +106,8 @@ pub(crate) fn end_leftovers(
         // Nothing lives across it, and pids mean others now.
         LostCause::Reboot => Ok(()),
         LostCause::OwnerDied => {
+            // Where pids would mean others, this fails.
+            Host::current()?;
             let left = Tree::of(id.clone(), None);
             for pid in left.pids()? {
                 if let Whose::Anothers(_) = whose(store, id, pid)? {

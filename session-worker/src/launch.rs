@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use session_core::control::Request;
 use session_core::{
     Claim, ClaimError, Liveness, LookError, MAX_RECORD_LEN, NewSession, Outcome, Session,
     SessionId, SessionManager, error_chain, failpoint, record_to_json,
@@ -313,12 +314,17 @@ impl Launcher {
             }),
             Some(Report::Refused(failure)) => Err(failure.into()),
             None => {
-                // Its report may be closed before its lease is free.
-                let seen = manager.get_after_death(&order.id)?;
                 let end = EndWatch { report, command };
-                if seen.liveness == Liveness::Owned && seen.session.process().is_some() {
-                    // It lives, and only could not say so.
-                    let session = seen.session;
+                // It may live, and only have been unable to say so.
+                let asked = manager
+                    .control(&order.id)
+                    .and_then(|owner| owner.ask(&Request::Status));
+                // Its report may be closed before its lease is free.
+                let (session, lives) = match asked {
+                    Ok(session) => (session, true),
+                    Err(_) => (manager.get_after_death(&order.id)?.session, false),
+                };
+                if session.process().is_some() && (lives || session.end().is_some()) {
                     return Ok(Launched { session, end });
                 }
                 manager.settle(&order.id)?;
@@ -336,8 +342,10 @@ impl Launcher {
     ) -> io::Result<OwnedFd> {
         let image = self.image(&order.id, surroundings)?;
         let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        if record_to_json(claim.session()).len() > SHORT_REPORT {
-            // Where it is refused, the launcher looks at the record instead.
+        // Whoever has many pipes gets small ones (pipe(7), pipe-user-pages-soft).
+        let room = rustix::pipe::fcntl_getpipe_size(&told).unwrap_or_default();
+        if 2 * record_to_json(claim.session()).len() > room {
+            // Where it is refused, the launcher asks for the session instead.
             let _ = rustix::pipe::fcntl_setpipe_size(&told, MAX_RECORD_LEN);
         }
         let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
@@ -418,8 +426,6 @@ impl Launcher {
 }
 
 /// The executable of the process that looks, also when its file was replaced.
-/// The longest record whose report fits into a pipe as it is made (64 KiB, pipe(7)).
-const SHORT_REPORT: usize = 32 << 10;
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// Where, and with which variables, a supervisor starts its agent.

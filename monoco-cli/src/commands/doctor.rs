@@ -7,7 +7,7 @@ use std::path::Path;
 
 use session_core::control::Request;
 use session_core::{
-    Damage, Damaged, Liveness, Observation, Pid, SessionId, SessionManager, Timestamp, left_running,
+    Damage, Damaged, Liveness, Observation, Pid, SessionId, SessionManager, Timestamp,
 };
 
 use crate::args::Doctor;
@@ -76,7 +76,7 @@ fn examine(manager: &SessionManager) -> Result<Vec<String>, CliError> {
     let listing = manager.list()?;
     findings.extend(listing.damaged.iter().map(damaged));
     findings.extend(listing.sessions.iter().filter_map(session));
-    findings.extend(leftovers(&listing.sessions));
+    findings.extend(leftovers(manager, &listing.sessions));
     findings.extend(unresponsive(manager, &listing.sessions));
     let is_known = |id: &SessionId| {
         listing.sessions.iter().any(|seen| seen.session.id == *id)
@@ -107,13 +107,15 @@ fn directory(path: &Path) -> Option<String> {
 }
 
 /// What lost agents left running.
-fn leftovers(sessions: &[Observation]) -> Vec<String> {
+fn leftovers(manager: &SessionManager, sessions: &[Observation]) -> Vec<String> {
     let finding = |(id, pids): (SessionId, Vec<Pid>)| {
         let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
         let pids = pids.join(", ");
         format!("session {id} is lost, but left processes running ({pids}): monoco stop {id}")
     };
-    left_running(sessions).into_iter().map(finding).collect()
+    // Where processes are not shown, there is nothing to find.
+    let left = manager.left_running(sessions).unwrap_or_default();
+    left.into_iter().map(finding).collect()
 }
 
 /// Tries what every session needs: a lock, and a file that is durable.

@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use session_core::{
-    Liveness, LookError, RemoveError, Session, SessionManager, Timestamp, left_running,
-};
+use session_core::{Liveness, LookError, RemoveError, Session, SessionManager, Timestamp};
 
 use crate::args::Prune;
 use crate::error::CliError;
@@ -19,7 +17,9 @@ pub(super) fn prune(manager: &SessionManager, args: &Prune) -> Result<Exit, CliE
         seen.liveness == Liveness::Ended
             && ended_before.is_none_or(|before| end(&seen.session) < before)
     });
-    let left = left_running(&sessions);
+    let left = manager
+        .left_running(&sessions)
+        .map_err(CliError::io("look for what agents left running"))?;
     let (mut out, mut removed, mut exit) = (output::stdout(), 0, Exit::SUCCESS);
     for seen in &sessions {
         let id = &seen.session.id;

@@ -227,7 +227,14 @@ impl Foreground<'_> {
             // It may have ended all the same, and somebody else recorded it.
             None => match manager.get(&id)?.session {
                 session if session.status().is_terminal() => Ok(told(&session)),
-                _ => Err(CliError::SupervisorDied { id }),
+                // Or it could not tell us, and is still to be asked.
+                _ => match manager
+                    .control(&id)
+                    .and_then(|owner| owner.ask(&Request::Wait))
+                {
+                    Ok(session) => Ok(told(&session)),
+                    Err(_) => Err(CliError::SupervisorDied { id }),
+                },
             },
         }
     }

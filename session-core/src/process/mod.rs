@@ -3,9 +3,10 @@
 mod handle;
 mod tree;
 
-use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
+
+use serde::Serialize;
 
 pub use handle::{ProcessHandle, SignalError};
 pub use tree::{LEASE_FD, PROJECT_VAR, SESSION_ID_VAR, Tree, TreeError, marked};

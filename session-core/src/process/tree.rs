@@ -7,16 +7,14 @@
 //!
 //! Other sessions are not part of it, even where the agent started them: a
 //! supervisor below is recognised by the lease that it holds, an agent that lost
-//! its supervisor by its own mark, as long as its record says that it lives; both are
-//! left alone with all below them. The agent's first process always is a part.
+//! its supervisor by its own mark; both are left alone with all below them. The agent's
+//! first process always is a part, and so is whoever has the same mark.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::id::SessionId;
 use crate::process::{Pid, ProcessHandle, SignalError};
-use crate::store::{Store, StoreError};
 use crate::sys;
 
 /// The descriptor under which every supervisor holds its lease. Observers tell
@@ -334,10 +332,18 @@ impl Tree {
         if sys::lease_of(pid, LEASE_FD)?.is_some_and(|id| id != self.id) {
             return Ok(true);
         }
-        let mark = sys::session_mark(pid)?.and_then(|mark| SessionId::parse(&mark).ok());
-        match mark.filter(|mark| *mark != self.id) {
-            Some(mark) => may_live(&mark, sys::project_mark(pid)?),
-            None => Ok(false),
+        let mark = sys::session_mark(pid)?.filter(|mark| SessionId::parse(mark).is_ok());
+        Ok(mark.is_some()
+            && mark.as_deref() != Some(self.id.as_str())
+            && mark != self.own_mark()?)
+    }
+
+    /// The session to which the agent's first process says to belong: another one, where
+    /// it runs in an environment that somebody kept.
+    fn own_mark(&self) -> io::Result<Option<String>> {
+        match self.agent {
+            Some(agent) if self.is_agent(agent.pid) => sys::session_mark(agent.pid),
+            _ => Ok(None),
         }
     }
 
@@ -347,24 +353,6 @@ impl Tree {
             agent.pid == pid && matches!(sys::look(pid), sys::Look::Found(stat) if is_same(stat))
         })
     }
-}
-
-/// Whether `project` has a session `id` that has not ended, as far as its record tells.
-/// A mark may come from an environment that somebody kept, and mean nobody any more.
-fn may_live(id: &SessionId, project: Option<PathBuf>) -> io::Result<bool> {
-    let Some(project) = project else {
-        return Ok(false);
-    };
-    let store = match Store::open(&project) {
-        Ok(store) => store,
-        Err(StoreError::NoProject(_)) => return Ok(false),
-        Err(error) => return Err(io::Error::other(error)),
-    };
-    Ok(match store.read_record(id) {
-        Ok(record) => record.is_some_and(|session| session.end().is_none()),
-        // What cannot be read has not ended.
-        Err(_) => true,
-    })
 }
 
 /// Every living process of this user that says in its environment to which session

@@ -49,6 +49,8 @@ pub(super) struct Supervisor {
     base: Option<OwnedFd>,
     /// Whether the system does not tell of removals from the run directory.
     must_look: bool,
+    /// Whether a new run directory, or what belongs in it, has still to be made.
+    is_moving: bool,
 }
 
 /// The owner steps down: somebody else owns the session now.
@@ -77,6 +79,7 @@ impl Supervisor {
             look_at_lease: None,
             base: None,
             must_look: false,
+            is_moving: false,
         };
         if supervisor.session.session().status() == Status::Suspended {
             // Adopted so.
@@ -175,8 +178,6 @@ impl Supervisor {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
                 libc::SIGTERM => {
-                    // Who has ended by himself was not stopped.
-                    self.record_end();
                     let by = "SIGTERM to the supervisor".to_owned();
                     self.end_tree(Cause::Stopped { by }, self.grace(), None);
                 }
@@ -275,6 +276,10 @@ impl Supervisor {
     /// Begins to end the tree, or hurries an end that has begun. What ended the
     /// session first stays its cause.
     fn end_tree(&mut self, cause: Cause, grace: Duration, asker: Option<Ticket>) {
+        if self.ending.is_none() {
+            // Who has ended by himself was not ended.
+            self.record_end();
+        }
         let ending = match &mut self.ending {
             Some(ending) => {
                 ending.hurry(grace);
@@ -422,14 +427,19 @@ impl Supervisor {
         if self.look_at_lease.is_none_or(due) {
             self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
         }
-        if self.claim().lease().is_current() {
+        if self.claim().lease().is_current() && !self.is_moving {
             let has_record = self.claim().has_record() || self.claim().rewrite().is_ok();
-            if !self.has_ear() || !has_record {
+            if !self.keep_ear() || !has_record {
                 self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
             }
             return Ok(());
         }
-        match self.claim().reestablish() {
+        self.is_moving = true;
+        let moved = match self.claim().lease().is_current() {
+            true => self.claim().rewrite(),
+            false => self.claim().reestablish(),
+        };
+        match moved {
             Ok(()) => self.move_in(),
             Err(
                 ClaimError::Lease(LeaseError::Held(_))
@@ -442,7 +452,7 @@ impl Supervisor {
     }
 
     /// Makes sure that observers find the socket.
-    fn has_ear(&mut self) -> bool {
+    fn keep_ear(&mut self) -> bool {
         let folder = self
             .session
             .as_owner()
@@ -454,6 +464,7 @@ impl Supervisor {
 
     /// Furnishes a run directory that was made anew.
     fn move_in(&mut self) {
+        self.is_moving = false;
         self.write_again = None;
         let folder = self
             .session

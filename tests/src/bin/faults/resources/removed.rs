@@ -162,6 +162,10 @@ impl Trial<'_> {
         std::fs::rename(&made, &lease).map_err(|error| error.to_string())?;
         let verb = *chance.pick(&["adopt", "reconcile", "stop"]);
         let mut words = vec![verb];
+        if verb == "stop" {
+            // Whoever holds the lease without an ear is waited for 10 s longer than this.
+            words.extend(["-t", "1"]);
+        }
         words.extend((verb != "reconcile").then_some(self.id.as_str()));
         let told = |why: String| format!("a lease that is taken: {taken}, {verb}: {why}");
         let rival = finish(self.project.spawn(&words));
