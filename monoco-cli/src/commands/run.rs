@@ -36,10 +36,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
     if args.detach {
         let launched = launcher.launch(manager, launch(args, stdin, None))?;
         note(manager);
-        let id = launched.session.id.as_str();
-        return output::line(id)
-            .map(|()| Exit::SUCCESS)
-            .inspect_err(|_| output::words(&format!("session {id} goes on")));
+        return tell(&launched.session.id);
     }
     // From before the launch on: a signal that comes early must find its session.
     let signals = Signals::take(&heeded_signals()).map_err(CliError::io("take signals"))?;
@@ -67,6 +64,20 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
         out: LogOutput::stdout(false),
     }
     .until_end()
+}
+
+/// Tells which session runs: in words where its id cannot be printed, for it goes on.
+fn tell(id: &SessionId) -> Result<Exit, CliError> {
+    match output::line(id.as_str()) {
+        Ok(()) => Ok(Exit::SUCCESS),
+        Err(CliError::Output(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(
+            CliError::io(format!("print the id of session {id}, which goes on"))(error),
+        ),
+        Err(error) => {
+            output::words(&format!("session {id} goes on"));
+            Err(error)
+        }
+    }
 }
 
 /// Remembers the project, for programs that show all that there are. Not on the
