@@ -160,7 +160,9 @@ impl Claim {
             }
             lease => lease?,
         };
-        Self::with_lease(lease)
+        let mut claim = Self::with_lease(lease)?;
+        claim.reserve = Reserve::left(claim.lease());
+        Ok(claim)
     }
 
     /// Goes on with the session whose lease another process handed over.
@@ -176,8 +178,8 @@ impl Claim {
         match Self::readable(lease.store(), lease.id()) {
             Ok(session) => Ok(Self {
                 session,
-                reserve: Reserve::left(&lease),
                 lease: Some(lease),
+                reserve: None,
                 durability: Durability::Durable,
             }),
             Err(error) => {
@@ -392,6 +394,13 @@ impl Claim {
             .expect("a claim has its lease until it lets go, and letting go consumes the claim")
     }
 
+    /// Goes as an owner does who dies: for one who cannot record the end, as on a full
+    /// disk. The lease is freed and the run directory left, so that observers see a start
+    /// that was abandoned, and whoever has room can settle it.
+    pub fn abandon(self) {
+        drop(self.into_lease());
+    }
+
     fn let_go(&mut self) -> Result<(), ClaimError> {
         self.reserve = None;
         match self.lease.take().map(Lease::release) {
@@ -451,15 +460,16 @@ impl Drop for Claim {
 }
 
 fn refuse_used_name(store: Store, name: &str, own: &SessionId) -> Result<(), ClaimError> {
+    let in_use = |id| ClaimError::NameInUse {
+        name: name.to_owned(),
+        id,
+    };
     // Whoever is called by it would be another.
     if let Ok(id) = SessionId::parse(name)
         && id != *own
         && store.has_record(&id)
     {
-        return Err(ClaimError::NameInUse {
-            name: name.to_owned(),
-            id,
-        });
+        return Err(in_use(id));
     }
     let observer = Observer::new(store);
     for id in observer.store().running_ids()? {
@@ -468,10 +478,7 @@ fn refuse_used_name(store: Store, name: &str, own: &SessionId) -> Result<(), Cla
             && observation.session.name.as_deref() == Some(name)
             && observation.may_live()
         {
-            return Err(ClaimError::NameInUse {
-                name: name.to_owned(),
-                id,
-            });
+            return Err(in_use(id));
         }
     }
     Ok(())

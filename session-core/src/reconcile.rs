@@ -103,8 +103,7 @@ pub(crate) fn settle(observer: &Observer, id: &SessionId) -> Result<Option<Outco
     match observer.unowned(claim.session()) {
         Some(outcome) => {
             if let Err(error) = claim.settle(outcome.clone()) {
-                // What tells that its start was abandoned stays, for whoever has room.
-                drop(claim.into_lease());
+                claim.abandon();
                 return Err(error);
             }
             failpoint::pass("settle.recorded");

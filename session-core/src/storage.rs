@@ -11,12 +11,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::failpoint;
 use crate::lease::Lease;
-use crate::store::{FILE_MODE, record_name, unlink};
+use crate::store::{FILE_MODE, open_own_file_to, own_uid, record_name, unlink};
 
 const RESERVE: &str = "reserve";
 /// Room for the last record: what is written at the end is little longer than
@@ -84,14 +84,10 @@ pub(crate) struct Reserve(File);
 impl Reserve {
     /// What a dead owner of the lease's session has set aside.
     pub(crate) fn left(lease: &Lease) -> Option<Self> {
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(lease.folder(), RESERVE, flags, Mode::empty()).ok()?;
-        let stat = rustix::fs::fstat(&file).ok()?;
+        let file = open_own_file_to(OFlags::WRONLY, lease.folder(), RESERVE, own_uid()).ok()??;
         // Not what somebody put there, which is to be kept under another name.
-        let is_own = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && stat.st_nlink == 1
-            && stat.st_uid == rustix::process::geteuid().as_raw();
-        is_own.then(|| Self(file.into()))
+        let has_no_other_name = rustix::fs::fstat(&file).ok()?.st_nlink == 1;
+        has_no_other_name.then(|| Self(file.into()))
     }
 
     /// Sets room aside for a record a little longer than `len` bytes.

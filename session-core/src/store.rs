@@ -401,13 +401,10 @@ fn log_name(id: &SessionId) -> String {
 /// The session whose lease lies at `path`, in whatever project; `None` for other paths.
 pub(crate) fn session_of_lease(path: &Path) -> Option<SessionId> {
     let mut names = path.components().rev().map(Component::as_os_str);
-    let mut is_next = |name| names.next().is_some_and(|next| next == name);
-    if !is_next(LEASE) {
-        return None;
-    }
-    let id = SessionId::parse(names.next()?.to_str()?).ok()?;
-    let mut is_next = |name| names.next().is_some_and(|next| next == name);
-    (is_next(RUN) && is_next(BASE)).then_some(id)
+    let (lease, id) = (names.next()?, names.next()?.to_str()?);
+    let (run, base) = (names.next()?, names.next()?);
+    let id = SessionId::parse(id).ok()?;
+    (lease == LEASE && run == RUN && base == BASE).then_some(id)
 }
 
 /// Reads a file to its end, or a little more of it than a record may hold.
@@ -431,14 +428,23 @@ fn read_bounded<'a>(file: &OwnedFd, buffer: &'a mut Vec<u8>) -> io::Result<&'a [
     }
 }
 
-/// Opens a regular file of our own, without ever waiting for it.
+/// Opens a regular file of our own for reading, without ever waiting for it.
 pub(crate) fn open_own_file(
     folder: &OwnedFd,
     name: &str,
     uid: u32,
 ) -> Result<Option<OwnedFd>, Damage> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open_own_file_to(OFlags::RDONLY, folder, name, uid)
+}
+
+/// The same for another `access` than reading.
+pub(crate) fn open_own_file_to(
+    access: OFlags,
+    folder: &OwnedFd,
+    name: &str,
+    uid: u32,
+) -> Result<Option<OwnedFd>, Damage> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),

@@ -196,6 +196,9 @@ impl ReportReader {
     }
 }
 
+/// A start and an end of this length fit into every pipe: one page at least (pipe(7)).
+const SHORT_REPORT: usize = 2048;
+
 /// The supervisor's end of the report. A launcher that is gone is not missed, and
 /// one that does not listen is not waited for: the record says it all.
 #[derive(Debug)]
@@ -211,7 +214,12 @@ impl ReportWriter {
     /// Tells whether it could be told. Whoever hears nothing has to be shown that
     /// nothing will come: the writer is to be dropped then.
     pub(crate) fn tell(&mut self, report: &Report) -> bool {
-        self.0.write_all(&report.to_line()).is_ok()
+        let line = report.to_line();
+        if line.len() > SHORT_REPORT {
+            // Where it is refused, the launcher asks for the session instead.
+            let _ = rustix::pipe::fcntl_setpipe_size(&self.0, 2 * line.len());
+        }
+        self.0.write_all(&line).is_ok()
     }
 }
 

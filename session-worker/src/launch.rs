@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, Liveness, LookError, MAX_RECORD_LEN, NewSession, Outcome, Session,
-    SessionId, SessionManager, error_chain, failpoint, record_to_json,
+    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
+    SessionManager, error_chain, failpoint,
 };
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
@@ -294,8 +294,7 @@ impl Launcher {
                 let error = self.no_supervisor(source);
                 let outcome = Outcome::never_ran(error_chain(&error));
                 if !order.adopt && claim.finish(outcome).is_err() {
-                    // On a full disk the record stays as it is: an abandoned start.
-                    drop(claim.into_lease());
+                    claim.abandon();
                 }
                 return Err(error);
             }
@@ -307,30 +306,15 @@ impl Launcher {
         drop(claim.into_lease());
         failpoint::pass("launch.handed-over");
         let mut report = ReportReader::new(report);
-        match report.next() {
-            Some(Report::Started(session) | Report::Ended(session)) => Ok(Launched {
-                session: with_command(*session, &command),
-                end: EndWatch { report, command },
-            }),
-            Some(Report::Refused(failure)) => Err(failure.into()),
-            None => {
-                let end = EndWatch { report, command };
-                // It may live, and only have been unable to say so.
-                let asked = manager
-                    .control(&order.id)
-                    .and_then(|owner| owner.ask(&Request::Status));
-                // Its report may be closed before its lease is free.
-                let (session, lives) = match asked {
-                    Ok(session) => (session, true),
-                    Err(_) => (manager.get_after_death(&order.id)?.session, false),
-                };
-                if session.process().is_some() && (lives || session.end().is_some()) {
-                    return Ok(Launched { session, end });
-                }
-                manager.settle(&order.id)?;
-                Err(LaunchError::SupervisorDied(order.id.clone()))
-            }
-        }
+        let session = match report.next() {
+            Some(Report::Started(session) | Report::Ended(session)) => *session,
+            Some(Report::Refused(failure)) => return Err(failure.into()),
+            None => unreported(manager, &order.id)?,
+        };
+        Ok(Launched {
+            session: with_command(session, &command),
+            end: EndWatch { report, command },
+        })
     }
 
     fn start_supervisor(
@@ -342,12 +326,6 @@ impl Launcher {
     ) -> io::Result<OwnedFd> {
         let image = self.image(&order.id, surroundings)?;
         let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        // Whoever has many pipes gets small ones (pipe(7), pipe-user-pages-soft).
-        let room = rustix::pipe::fcntl_getpipe_size(&told).unwrap_or_default();
-        if 2 * record_to_json(claim.session()).len() > room {
-            // Where it is refused, the launcher asks for the session instead.
-            let _ = rustix::pipe::fcntl_setpipe_size(&told, MAX_RECORD_LEN);
-        }
         let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
         let order = order.to_file()?;
         let lease = claim.lease().file();
@@ -463,6 +441,24 @@ impl Directory {
 
 /// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// The session of a supervisor that reported nothing: it may live, and only have been
+/// unable to say so. One that died is settled.
+fn unreported(manager: &SessionManager, id: &SessionId) -> Result<Session, LaunchError> {
+    let asked = manager
+        .control(id)
+        .and_then(|owner| owner.ask(&Request::Status));
+    // A report may be closed before the lease is free.
+    let (session, lives) = match asked {
+        Ok(session) => (session, true),
+        Err(_) => (manager.get_after_death(id)?.session, false),
+    };
+    if session.process().is_some() && (lives || session.end().is_some()) {
+        return Ok(session);
+    }
+    manager.settle(id)?;
+    Err(LaunchError::SupervisorDied(id.clone()))
+}
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {
     std::path::absolute(manager.project()).map_err(LaunchError::OwnDirectory)

@@ -189,6 +189,22 @@ struct Foreground<'a> {
     out: LogOutput,
 }
 
+/// How a session ended whose supervisor did not tell us: it may have ended all the same,
+/// and somebody else recorded it; or it goes on, and its end can still be asked for.
+fn untold(manager: &SessionManager, id: SessionId) -> Result<Exit, CliError> {
+    let session = manager.get(&id)?.session;
+    if session.status().is_terminal() {
+        return Ok(told(&session));
+    }
+    let asked = manager
+        .control(&id)
+        .and_then(|owner| owner.ask(&Request::Wait));
+    match asked {
+        Ok(session) => Ok(told(&session)),
+        Err(_) => Err(CliError::SupervisorDied { id }),
+    }
+}
+
 /// What woke us up.
 enum Event {
     End,
@@ -235,18 +251,7 @@ impl Foreground<'_> {
         }
         match session {
             Some(session) => Ok(told(&session)),
-            // It may have ended all the same, and somebody else recorded it.
-            None => match manager.get(&id)?.session {
-                session if session.status().is_terminal() => Ok(told(&session)),
-                // Or it could not tell us, and is still to be asked.
-                _ => match manager
-                    .control(&id)
-                    .and_then(|owner| owner.ask(&Request::Wait))
-                {
-                    Ok(session) => Ok(told(&session)),
-                    Err(_) => Err(CliError::SupervisorDied { id }),
-                },
-            },
+            None => untold(manager, id),
         }
     }
 

@@ -22,18 +22,17 @@ pub(crate) struct UnknownFields(Vec<(String, Box<RawValue>)>);
 
 impl PartialEq for UnknownFields {
     fn eq(&self, other: &Self) -> bool {
-        let pairs = |fields: &Self| {
-            fields
-                .0
-                .iter()
-                .map(|(k, v)| (k.clone(), v.get().to_owned()))
-                .collect::<Vec<_>>()
-        };
-        pairs(self) == pairs(other)
+        self.pairs().eq(other.pairs())
     }
 }
 
 impl UnknownFields {
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.get()))
+    }
+
     /// Writes them, but those named in `without`.
     pub(super) fn serialize_into<M: SerializeMap>(
         &self,

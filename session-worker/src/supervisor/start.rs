@@ -206,9 +206,7 @@ fn spawn_failed(mut claim: Claim, order: &Order, failure: Failure) -> Failure {
         let (Failure::NotFound(error) | Failure::NotExecutable(error) | Failure::Other(error)) =
             &failure;
         if claim.finish(Outcome::never_ran(error)).is_err() {
-            // On a full disk the record stays as it is. The lease is freed and the
-            // run directory left, so that observers see an abandoned start.
-            drop(claim.into_lease());
+            claim.abandon();
             return failure;
         }
     }
