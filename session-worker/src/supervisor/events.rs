@@ -1,14 +1,16 @@
 //! The owner's loop: it waits for the agent, for signals, for requests and for
 //! one deadline, and does what each of them calls for.
 
+mod home;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, LeaseError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp,
-    WaitStatus, WriteError, error_chain, failpoint,
+    Claim, ClaimError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp, WaitStatus,
+    WriteError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
@@ -18,15 +20,10 @@ use super::server::{Server, Ticket};
 use crate::handover::{Order, Report, ReportWriter};
 use crate::process_worker::ProcessWorker;
 use crate::signals::Signals;
-use crate::sys;
 
 /// How soon a record that could not be written is tried again; doubles up to the longest.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
 const WRITE_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often the lease is looked at where the system does not tell of its removal.
-const LOOK_AT_LEASE: Duration = Duration::from_secs(5);
-/// How soon after its run directory was removed the record is looked at once more.
-const LOOK_AT_RECORD: Duration = Duration::from_secs(1);
 
 /// An owner whose agent was started.
 #[derive(Debug)]
@@ -410,72 +407,6 @@ impl Supervisor {
             self.server.done(ticket, &ended);
         }
         self.server.flush();
-    }
-
-    fn watch_lease(&mut self) {
-        let base = self.claim().lease().base();
-        // Without it the loss of all records is noticed with the next change.
-        self.base = base.ok().filter(|base| sys::notify_removals(base).is_ok());
-        self.must_look = sys::notify_removals(self.claim().lease().folder()).is_err();
-        self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
-    }
-
-    /// Makes sure that lease and record on disk still are ours. Where they were
-    /// removed (`rm -rf .monoco`), they are made anew.
-    fn keep_lease(&mut self) -> Result<(), SteppedDown> {
-        // A look that is planned for later stays planned.
-        if self.look_at_lease.is_none_or(due) {
-            self.look_at_lease = self.must_look.then(|| Instant::now() + LOOK_AT_LEASE);
-        }
-        if self.claim().lease().is_current() && !self.is_moving {
-            let has_record = self.claim().has_record() || self.claim().rewrite().is_ok();
-            if !self.keep_ear() || !has_record {
-                self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE);
-            }
-            return Ok(());
-        }
-        self.is_moving = true;
-        let moved = match self.claim().lease().is_current() {
-            true => self.claim().rewrite(),
-            false => self.claim().reestablish(),
-        };
-        match moved {
-            Ok(()) => self.move_in(),
-            Err(
-                ClaimError::Lease(LeaseError::Held(_))
-                | ClaimError::Ended { .. }
-                | ClaimError::NewerSchema { .. },
-            ) => return Err(SteppedDown),
-            Err(_) => self.look_at_lease = Some(Instant::now() + LOOK_AT_LEASE),
-        }
-        Ok(())
-    }
-
-    /// Makes sure that observers find the socket.
-    fn keep_ear(&mut self) -> bool {
-        let folder = self
-            .session
-            .as_owner()
-            .map(|(claim, _)| claim.lease().folder());
-        folder.is_none_or(|folder| {
-            Server::is_reachable(folder) || self.server.listen_again(folder).is_ok()
-        })
-    }
-
-    /// Furnishes a run directory that was made anew.
-    fn move_in(&mut self) {
-        self.is_moving = false;
-        self.write_again = None;
-        let folder = self
-            .session
-            .as_owner()
-            .map(|(claim, _)| claim.lease().folder());
-        // Without an ear or a reserve the session still is owned, and its end recorded.
-        let _ = folder.map(|folder| self.server.listen_again(folder));
-        let _ = self.claim().keep_reserve();
-        self.watch_lease();
-        // Whoever removes a whole directory may only just come to the record.
-        self.look_at_lease = Some(Instant::now() + LOOK_AT_RECORD);
     }
 
     fn grace(&self) -> Duration {
