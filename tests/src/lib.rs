@@ -19,8 +19,9 @@ mod wait;
 
 pub use daemon::{Answer as ApiAnswer, Daemon, Event, Events, Streamed, sessions};
 pub use process::{
-    Signal, alive, children, context_switches, cpu_ticks, executes, ignored_signals, is_awake,
-    is_stopped, kill, memory_kb, pending_signals, session_of,
+    Signal, alive, children, context_switches, cpu_ticks, everybody, executes, ignored_signals,
+    is_awake, is_stopped, kill, may_open, memory_kb, memory_kb_if_there, pending_signals,
+    session_of,
 };
 pub use project::{Project, agent, monoco, sibling};
 pub use ran::{Ran, finish};

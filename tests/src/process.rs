@@ -3,6 +3,7 @@
 use std::path::Path;
 
 pub use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The fields of `/proc/PID/stat` behind the command's name (`proc_pid_stat(5)`):
 /// the first is the state.
@@ -92,19 +93,40 @@ pub fn context_switches(pid: i32) -> u64 {
 /// When there is no such process, or no such figure.
 #[must_use]
 pub fn memory_kb(pid: i32, figure: &str) -> u64 {
+    memory_kb_if_there(pid, figure).unwrap_or_else(|| panic!("no {figure} of process {pid}"))
+}
+
+/// The same; `None` when there is no such process, or no such figure.
+#[must_use]
+pub fn memory_kb_if_there(pid: i32, figure: &str) -> Option<u64> {
     let file = if figure == "Pss:" {
         "smaps_rollup"
     } else {
         "status"
     };
-    number(pid, file, figure)
+    number_if_there(pid, file, figure)
+}
+
+/// Lets this process open as many files as the system allows; tells whether these are
+/// so many at least.
+#[must_use]
+pub fn may_open(files: u64) -> bool {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).is_ok() && maximum.is_none_or(|maximum| maximum >= files)
 }
 
 fn number(pid: i32, file: &str, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the process exists");
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    figure.unwrap_or_else(|| panic!("no {name} in /proc/{pid}/{file}"))
+    number_if_there(pid, file, name).unwrap_or_else(|| panic!("no {name} in /proc/{pid}/{file}"))
+}
+
+fn number_if_there(pid: i32, file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Signals `pid`. That it is gone already is fine.
@@ -131,7 +153,11 @@ pub fn executes(pid: i32, program: &str) -> bool {
 }
 
 /// Every process, this one aside, for which `condition` holds.
-pub(crate) fn everybody(condition: impl Fn(i32) -> bool) -> Vec<i32> {
+///
+/// # Panics
+/// When there is no `/proc`.
+#[must_use]
+pub fn everybody(condition: impl Fn(i32) -> bool) -> Vec<i32> {
     let own = std::process::id().cast_signed();
     let pids = std::fs::read_dir("/proc").expect("/proc is mounted");
     let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use monoco_tests::{
-    Answer, PATIENCE, Project, Raw, RawServer, finish, kill, memory_kb, note, skip, token_path,
-    wait_until, works, write_record,
+    Answer, PATIENCE, Project, Raw, RawServer, finish, kill, may_open, memory_kb, note, skip,
+    token_path, wait_until, works, write_record,
 };
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 
 const JSON: &str = "Content-Type: application/json";
 const SESSIONS: &str = "/api/v1/sessions";
@@ -32,13 +32,7 @@ fn served(options: &[&str]) -> (Project, RawServer) {
 
 /// Whether so many files may be open here as a crowd of clients needs.
 fn many_files() -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.is_none_or(|maximum| maximum >= 4096);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if enough && setrlimit(Resource::Nofile, raised).is_ok() {
+    if may_open(4096) {
         return true;
     }
     skip("4096 files cannot be opened here (RLIMIT_NOFILE)");

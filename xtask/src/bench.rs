@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{cargo, target};
+use crate::{build_release, cargo, target};
 
 /// Where programs to compare with are put that no package manager of the system has.
 const PEERS: &str = "peers";
@@ -17,10 +17,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     if !install.is_empty() {
         install_peers(&peers);
     }
-    cargo(
-        &["build", "--release", "--locked", "--package", "monoco-cli"],
-        &[],
-    )?;
+    let monoco = build_release()?;
     let bins = ["--bin", "bench", "--bin", "floor-http"];
     let tests = [
         "build",
@@ -34,7 +31,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let program = target().join("release/bench");
     let status = Command::new(&program)
         .args(arguments)
-        .env("MONOCO_UNDER_TEST", target().join("release/monoco"))
+        .env("MONOCO_UNDER_TEST", monoco)
         .env("MONOCO_FLOORS", floors)
         .env("PATH", with_peers(&peers))
         .status();

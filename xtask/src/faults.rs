@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{cargo, target};
+use crate::{build_release, cargo, target};
 
 /// Builds what is tested and what tests it, and runs the campaigns.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
@@ -17,15 +17,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let failpoints = target.join("debug/monoco-with-failpoints");
     copy(&target.join("debug/monoco-under-test"), &failpoints)?;
     cargo(&[&tests[..], &["--bins"]].concat(), &[])?;
-    cargo(
-        &["build", "--release", "--locked", "--package", "monoco-cli"],
-        &[],
-    )?;
+    let monoco = build_release()?;
     let program = target.join("debug/faults");
     let mut faults = Command::new(&program);
     faults
         .args(arguments)
-        .env("MONOCO_UNDER_TEST", target.join("release/monoco"))
+        .env("MONOCO_UNDER_TEST", monoco)
         .env("MONOCO_WITH_FAILPOINTS", failpoints);
     match faults.status() {
         Ok(status) if status.success() => Ok(()),

@@ -76,6 +76,16 @@ fn cargo(arguments: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
+/// Builds the program as it is installed; where it then stands.
+fn build_release() -> Result<PathBuf, String> {
+    let package = ["--package", "monoco-cli"];
+    cargo(
+        &[&["build", "--release", "--locked"][..], &package].concat(),
+        &[],
+    )?;
+    Ok(target().join("release/monoco"))
+}
+
 /// Where cargo builds.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(

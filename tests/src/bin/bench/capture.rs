@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::Bench;
 use crate::measure::{Contender, in_turn, timed};
-use crate::processes::{of, time};
+use crate::processes::time;
 use crate::report::{Report, Table};
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) {
@@ -30,7 +30,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
                 let mut id = String::new();
                 let time = timed(|| {
                     id = project.start(&[], &["sh", "-c", &print]);
-                    time(of(&project, &["wait", &id]));
+                    time(project.monoco(&["wait", &id]));
                 });
                 arrived(&project.log_path(&id), bytes);
                 gib as f64 / time.as_secs_f64()

@@ -6,7 +6,7 @@ use monoco_tests::Project;
 
 use crate::floors::Floor;
 use crate::measure::{Contender, in_turn, ms};
-use crate::processes::{end_agents, of, start_sessions, time};
+use crate::processes::{end_agents, start_sessions, time};
 use crate::report::{Growth, Report, Table};
 use crate::{Bench, records};
 
@@ -54,19 +54,15 @@ fn all<'a>(project: &'a Project, measure: fn(Command) -> f64) -> Vec<Contender<'
         read(1),
         read(threads),
         Contender::new("monoco ps -a --json", move || {
-            measure(of(project, &["ps", "-a", "--json", "--no-reconcile"]))
+            measure(project.monoco(&["ps", "-a", "--json", "--no-reconcile"]))
         }),
     ]
 }
 
 /// The processor time of a command, in milliseconds.
-fn processor_time(mut command: Command) -> f64 {
-    command
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null());
+fn processor_time(command: Command) -> f64 {
     let before = children();
-    let status = command.status().expect("it can be executed");
-    assert!(status.success(), "it did nothing: {command:?}");
+    time(command);
     children() - before
 }
 
@@ -93,7 +89,7 @@ fn living(bench: &Bench, report: &mut Report) {
     let contenders = projects.iter().zip(&sizes).map(|(project, size)| {
         let name = format!("10 living, {size} ended");
         Contender::new(name, || {
-            ms(time(of(project, &["ps", "--json", "--no-reconcile"])))
+            ms(time(project.monoco(&["ps", "--json", "--no-reconcile"])))
         })
     });
     let rows = in_turn(bench.of(50, 10), contenders.collect());

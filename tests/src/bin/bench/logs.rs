@@ -8,7 +8,7 @@ use monoco_tests::Project;
 
 use crate::Bench;
 use crate::measure::{Contender, in_turn, ms};
-use crate::processes::{of, time};
+use crate::processes::time;
 use crate::report::{Growth, Report};
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) {
@@ -26,7 +26,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
                 ms(time(command))
             }),
             Contender::new("monoco logs -n 100", || {
-                ms(time(of(&project, &["logs", "-n", "100", &id])))
+                ms(time(project.monoco(&["logs", "-n", "100", &id])))
             }),
         ];
         (*mb as usize, in_turn(bench.of(30, 10), contenders))

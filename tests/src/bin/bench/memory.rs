@@ -1,8 +1,6 @@
 //! What one session costs while it lives: the memory of whoever watches its agent.
 
-use std::fs;
-
-use monoco_tests::{Project, memory_kb, monoco};
+use monoco_tests::{Project, everybody, memory_kb, memory_kb_if_there, monoco};
 use tempfile::TempDir;
 
 use crate::Bench;
@@ -64,33 +62,22 @@ fn each(name: &str, pids: &[i32]) -> Series {
 
 /// Everything that a peer added to the system, but the agents, divided by their number.
 fn of_peer(peer: &'static crate::peers::Peer, n: usize) -> Option<Series> {
-    let before = everybody();
+    let before = everybody(|_| true);
     let home = TempDir::new().expect("a temporary directory");
     let mut server = peer.serve(home.path())?;
     for _ in 0..n {
         time(server.start());
     }
     let agents = executing(Floor::Agent.path());
-    let new = everybody()
-        .into_iter()
-        .filter(|pid| !before.contains(pid) && !agents.contains(pid));
+    let new = everybody(|pid| !before.contains(&pid) && !agents.contains(&pid));
     // Some are gone by now.
-    let pss = new.filter_map(|pid| {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        line.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    let total: f64 = pss.sum();
+    let pss = new
+        .iter()
+        .filter_map(|pid| memory_kb_if_there(*pid, "Pss:"));
+    let total = pss.sum::<u64>() as f64;
     let running = agents.len();
     drop(server);
     end_agents();
     // One that keeps them waiting has none to watch.
     (running == n).then(|| Series::new(peer.name, vec![total / n as f64]))
-}
-
-fn everybody() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").expect("there is a /proc").flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
 }

@@ -3,22 +3,10 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, executes, kill, monoco, wait_until};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use monoco_tests::{Project, Signal, everybody, executes, kill, monoco, wait_until};
 
 use crate::floors::Floor;
 use crate::measure::timed;
-
-/// As many open files as the system allows: a thousand sessions want them.
-pub(crate) fn allow_many_files() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    // Where it is refused, the larger sizes say so by failing.
-    let _ = setrlimit(Resource::Nofile, raised);
-}
 
 /// How long `command` takes from its start to its end, with nothing to read or to show.
 ///
@@ -36,20 +24,9 @@ pub(crate) fn time(mut command: Command) -> Duration {
     time
 }
 
-/// A command of `project`.
-pub(crate) fn of(project: &Project, arguments: &[&str]) -> Command {
-    let mut command = Command::new(monoco());
-    command.args(arguments).current_dir(project.path());
-    project.at_home(command)
-}
-
 /// All processes that execute `program`.
 pub(crate) fn executing(program: &str) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc")
-        .expect("there is a /proc")
-        .flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| executes(*pid, program)).collect()
+    everybody(|pid| executes(pid, program))
 }
 
 /// Ends all agents, whoever started them, and waits until nobody watches any.
@@ -68,6 +45,6 @@ pub(crate) fn end_agents() {
 /// Starts as many sessions, with an agent that sleeps.
 pub(crate) fn start_sessions(project: &Project, n: usize) {
     for _ in 0..n {
-        time(of(project, &["run", "-d", "--", Floor::Agent.path()]));
+        time(project.monoco(&["run", "-d", "--", Floor::Agent.path()]));
     }
 }

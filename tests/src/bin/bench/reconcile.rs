@@ -4,7 +4,7 @@ use monoco_tests::Project;
 use tempfile::TempDir;
 
 use crate::measure::{Contender, in_turn, ms, timed};
-use crate::processes::{of, time};
+use crate::processes::time;
 use crate::report::{Growth, Report};
 use crate::{Bench, records, write};
 
@@ -18,11 +18,11 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             }),
             Contender::new("monoco ps -a (told)", || {
                 let project = rebooted(*n);
-                ms(time(of(&project, &["ps", "-a", "--no-reconcile"])))
+                ms(time(project.monoco(&["ps", "-a", "--no-reconcile"])))
             }),
             Contender::new("monoco reconcile", || {
                 let project = rebooted(*n);
-                let took = ms(time(of(&project, &["reconcile"])));
+                let took = ms(time(project.monoco(&["reconcile"])));
                 assert_eq!(project.ids(&["-a", "--status", "terminated"]).len(), *n);
                 took
             }),

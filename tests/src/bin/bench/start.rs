@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::floors::Floor;
 use crate::measure::{Contender, in_turn, ms};
 use crate::peers::PEERS;
-use crate::processes::{end_agents, of, start_sessions, time};
+use crate::processes::{end_agents, start_sessions, time};
 use crate::report::{Growth, Report, Table};
 use crate::{Bench, records};
 
@@ -60,10 +60,7 @@ fn supervise(directory: &TempDir, arguments: &[&str]) -> Command {
 }
 
 fn monoco(project: &Project, arguments: &[&str]) -> Command {
-    of(
-        project,
-        &[&["run", "-d", "--", Floor::Agent.path()], arguments].concat(),
-    )
+    project.monoco(&[&["run", "-d", "--", Floor::Agent.path()], arguments].concat())
 }
 
 fn detached(bench: &Bench, report: &mut Report) {

@@ -1,14 +1,12 @@
 //! Stopping a session whose agent ends at once.
 
-use std::process::Command;
-
 use monoco_tests::Project;
 use tempfile::TempDir;
 
 use crate::Bench;
 use crate::floors::Floor;
 use crate::measure::{Contender, in_turn, ms};
-use crate::processes::{end_agents, executing, of, start_sessions, time};
+use crate::processes::{end_agents, executing, start_sessions, time};
 use crate::report::{Report, Table};
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) {
@@ -28,14 +26,10 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             Contender::new("monoco stop", || {
                 start_sessions(&project, 1);
                 let id = project.ids(&[]).remove(0);
-                ms(time(of(&project, &["stop", &id])))
+                ms(time(project.monoco(&["stop", &id])))
             }),
             Contender::new("monoco --version", || {
-                let mut command = Command::new(monoco_tests::monoco());
-                ms(time({
-                    command.arg("--version");
-                    command
-                }))
+                ms(time(project.monoco(&["--version"])))
             }),
         ],
     );

@@ -132,24 +132,20 @@ impl Cast {
             (_, _, 0) => Frozen::Still,
             _ => Frozen::Never,
         };
-        let (mute, foreground, leave, followed) = (
-            chance.below(4) == 0,
-            chance.below(3) == 0,
-            chance.below(8) == 0,
-            chance.below(2) == 0,
-        );
         // Whoever hops is in no list long enough to be seen there, or to be ended by us.
         let can_be_left = !companions.contains(&Companion::Hopper);
         Self {
             end,
             companions,
-            mute,
+            mute: chance.below(4) == 0,
             deed,
             frozen,
-            foreground: deed == Deed::CtrlC || foreground,
+            foreground: deed == Deed::CtrlC || chance.below(3) == 0,
             // Which was first, the end or the stop, nobody knows who asks for the left.
-            leave_children: leave && can_be_left && !matches!(deed, Deed::StopInFlight(_)),
-            followed,
+            leave_children: !matches!(deed, Deed::StopInFlight(_))
+                && can_be_left
+                && chance.below(8) == 0,
+            followed: chance.below(2) == 0,
         }
     }
 
