@@ -63,8 +63,7 @@ fn each(name: &str, pids: &[i32]) -> Series {
 /// Everything that a peer added to the system, but the agents, divided by their number.
 fn of_peer(peer: &'static crate::peers::Peer, n: usize) -> Option<Series> {
     let before = everybody(|_| true);
-    let home = TempDir::new().expect("a temporary directory");
-    let mut server = peer.serve(home.path())?;
+    let mut server = peer.serve()?;
     for _ in 0..n {
         time(server.start());
     }

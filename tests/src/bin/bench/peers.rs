@@ -1,7 +1,9 @@
 //! Other programs that keep something running, as far as they are installed.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
 
 use crate::floors::Floor;
 
@@ -29,6 +31,9 @@ const HOMES: &[(&str, &str)] = &[
     ("XDG_DATA_HOME", "data"),
     ("XDG_RUNTIME_DIR", "runtime"),
 ];
+
+/// Which of these are directories that have to be there.
+const DIRECTORIES: [&str; 5] = ["nq", "pm2", "screen", "data", "runtime"];
 
 pub(crate) const PEERS: &[Peer] = &[
     Peer {
@@ -110,25 +115,21 @@ impl Peer {
         Some(first.unwrap_or("present").trim().to_owned())
     }
 
-    /// Its server in `home`; `None` where it is absent or does not come up.
-    pub(crate) fn serve(&'static self, home: &Path) -> Option<Server> {
+    /// Its server, with a home of its own; `None` where it is absent or does not come up.
+    pub(crate) fn serve(&'static self) -> Option<Server> {
         self.found()?;
-        for (variable, name) in HOMES {
-            // Some want a directory, some a place for a file.
-            let directory = !name.contains('.') || *name == ".";
-            let made = !directory || std::fs::create_dir_all(home.join(name)).is_ok();
-            assert!(made, "{variable} cannot be made");
+        let home = TempDir::new().expect("a temporary directory");
+        let private = std::fs::Permissions::from_mode(0o700);
+        for name in DIRECTORIES {
+            let directory = home.path().join(name);
+            std::fs::create_dir(&directory).ok()?;
+            std::fs::set_permissions(directory, private.clone()).ok()?;
         }
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(home.join("screen"), mode).ok()?;
-        std::fs::write(
-            home.join("pueue.yml"),
-            "daemon:\n  default_parallel_tasks: 0\n",
-        )
-        .ok()?;
+        let config = "daemon:\n  default_parallel_tasks: 0\n";
+        std::fs::write(home.path().join("pueue.yml"), config).ok()?;
         let server = Server {
             peer: self,
-            home: home.to_owned(),
+            home,
             started: 0,
         };
         if self.program == "pueue" {
@@ -144,7 +145,8 @@ impl Peer {
 /// A peer that is ready.
 pub(crate) struct Server {
     peer: &'static Peer,
-    home: std::path::PathBuf,
+    /// Removed after the server has ended, which is found there.
+    home: TempDir,
     started: usize,
 }
 
@@ -174,7 +176,7 @@ impl Server {
         command.envs(
             HOMES
                 .iter()
-                .map(|(variable, name)| (variable, self.home.join(name))),
+                .map(|(variable, name)| (variable, self.home.path().join(name))),
         );
         command
     }

@@ -74,12 +74,8 @@ fn detached(bench: &Bench, report: &mut Report) {
         Contender::new("monoco run -d", || ms(time(monoco(&project, &[])))),
     ];
     for peer in PEERS {
-        let home = TempDir::new().expect("a temporary directory");
-        if let Some(mut server) = peer.serve(home.path()) {
-            contenders.push(Contender::new(peer.name, move || {
-                let _ = &home;
-                ms(time(server.start()))
-            }));
+        if let Some(mut server) = peer.serve() {
+            contenders.push(Contender::new(peer.name, move || ms(time(server.start()))));
         }
     }
     let rows = in_turn(bench.of(50, 10), contenders);
