@@ -237,12 +237,16 @@ fn projects_come_and_go() {
     let mut events = daemon.events(None);
     assert_eq!(events.next_event(Duration::from_secs(5)).kind, "resync");
     let aside = home.path().join("aside");
-    for (what, to) in [(&root, &aside), (&dirs[0], &aside)] {
+    let told = |events: &mut monoco_tests::Events, kind: &str| {
+        events.until_such(|event| event.kind == kind && event.data["project"] == *a)
+    };
+    let moves = [(&root, &aside), (&dirs[0], &aside)];
+    for (what, to) in moves.into_iter().cycle().take(100) {
         fs::rename(what, to).expect("it is there");
-        events.until("removed", &first);
+        told(&mut events, "removed");
         assert_eq!(daemon.condition(Some(&a)), "missing");
         fs::rename(to, what).expect("it is there");
-        events.until("upserted", &first);
+        told(&mut events, "upserted");
         wait_until("it is watched", || daemon.condition(Some(&a)) == "watched");
     }
     fs::remove_dir_all(&dirs[1]).expect("it is there");

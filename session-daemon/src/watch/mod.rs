@@ -371,35 +371,59 @@ impl Watch {
             }
         }
         for project in self.projects.values_mut() {
+            // Held first: that it moves after it was looked through is told.
+            if self.places.hold(&project.path) {
+                project.reopen(&self.eyes, &mut self.sources);
+            }
             project.open(&self.eyes, &mut self.sources);
         }
     }
 
-    /// Listens where missing projects, and new names of projects, would appear.
+    /// Listens where missing projects, and new names of projects, would appear, and
+    /// where those that are there would move away.
     fn watch_places(&mut self) {
-        while self.listen_at_places() {
-            // They may have appeared before somebody listened.
-            self.find_projects();
+        loop {
+            self.eyes.has_moved.set(false);
+            match self.listen_at_places() {
+                // What happened before somebody listened is seen by looking.
+                Anew { held, awaited } if held || awaited => {
+                    if held {
+                        self.reopen();
+                    }
+                    self.find_projects();
+                }
+                _ if self.eyes.has_moved.get() => {}
+                _ => return,
+            }
         }
     }
 
-    /// Tells whether there is a place at which nobody listened before.
-    fn listen_at_places(&mut self) -> bool {
-        let mut anew = false;
+    /// Tells whether there are places at which nobody listened before.
+    fn listen_at_places(&mut self) -> Anew {
+        let mut anew = Anew::default();
         self.places.begin_round();
         if let Projects::Registered(registry) = &self.source {
-            anew |= self.places.await_at(registry.path());
+            anew.awaited |= self.places.await_at(registry.path());
         }
         for project in self.projects.values() {
             if project.is_missing() {
-                anew |= self.places.await_at(&project.path.join(".monoco"));
+                anew.awaited |= self.places.await_at(&project.path.join(".monoco"));
             } else {
-                self.places.hold(&project.path);
+                anew.held |= self.places.hold(&project.path);
             }
         }
         self.places.end_round();
         anew
     }
+}
+
+/// Where nobody listened before.
+#[derive(Debug, Default, Clone, Copy)]
+struct Anew {
+    /// Where a project is.
+    held: bool,
+    /// Where a project, or the name of one, would appear.
+    awaited: bool,
 }
 
 /// Something that the kernel tells of.

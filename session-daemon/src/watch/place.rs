@@ -80,12 +80,15 @@ impl Places {
         false
     }
 
-    /// Notices when `directory` is moved away, with what is above it.
-    pub(super) fn hold(&mut self, directory: &Path) {
+    /// Notices when `directory` is moved away, with what is above it, from now on;
+    /// tells whether that is only from now on, or it has gone already.
+    pub(super) fn hold(&mut self, directory: &Path) -> bool {
+        let mut anew = false;
         for directory in directory.ancestors() {
             // Where that fails, its end is seen only from inside.
-            self.watch(directory, ITSELF, None);
+            anew |= self.watch(directory, ITSELF, None) == Some(true);
         }
+        anew || matches!(directory.try_exists(), Ok(false))
     }
 
     /// Watches `directory`; tells whether that is new, `None` when it cannot be done.

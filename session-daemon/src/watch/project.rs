@@ -119,7 +119,6 @@ impl Project {
             open.let_go(sources);
             tracing::info!(project = %self.path.display(), "gone");
         }
-        eyes.index.clear(&self.path);
         let condition = why.map(|why| match why {
             StoreError::NoProject(_) => Condition::Missing,
             why => Condition::Unusable(error_chain(why)),
@@ -128,7 +127,9 @@ impl Project {
             Some(Condition::Unusable(_)) => Some(Instant::now() + LONGEST_PAUSE),
             _ => None,
         };
+        // Before anybody is told.
         eyes.set_condition(&self.path, condition);
+        eyes.index.clear(&self.path);
     }
 
     /// Does what is due.
