@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::record::Text;
+
 /// A session's id: `[a-z0-9][a-z0-9_-]{0,63}`, equal to the stem of its record's file.
 ///
 /// No value of this type can leave its directory, hide a file, or differ from
@@ -96,7 +98,7 @@ impl AsRef<str> for SessionId {
 
 impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Text::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What the kernel told about the end of a process (`waitid(2)`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WaitStatus {
     /// The process returned from `main` or called `exit`.
@@ -44,7 +44,7 @@ pub enum SpawnFailure {
 ///
 /// A forced end carries the real wait status beside its cause, where the kernel
 /// could tell it; the cause decides the session's status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     /// The agent ended by itself with this exit code.
@@ -64,7 +64,7 @@ pub enum Outcome {
         /// The timeout, in seconds.
         after_seconds: u64,
         /// How the agent's process then ended.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         wait_status: Option<WaitStatus>,
     },
     /// Somebody stopped the session through monoco.
@@ -72,7 +72,7 @@ pub enum Outcome {
         /// Who: `cli`, `daemon`, or the name an embedding program gave.
         by: String,
         /// How the agent's process then ended.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         wait_status: Option<WaitStatus>,
     },
     /// The agent never ran.
@@ -80,7 +80,7 @@ pub enum Outcome {
         /// Why, in words.
         error: String,
         /// What was wrong with its program, if that was the reason.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<SpawnFailure>,
     },
     /// Nobody saw how the agent ended.

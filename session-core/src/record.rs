@@ -5,19 +5,18 @@
 //! damaged. It is liberal where versions differ: our own fields are optional,
 //! and fields that this version does not know survive its rewrites, byte for byte.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::value::RawValue;
 
 pub(crate) use self::foreign::UnknownFields;
-use self::foreign::{Foreign, Lenient, Strict, check};
+use self::foreign::{Foreign, Lenient};
 use self::identity::{ReadIdentity, WrittenIdentity};
+pub(crate) use self::text::Text;
 use crate::id::SessionId;
 use crate::outcome::Outcome;
 use crate::process::{Pid, Process};
@@ -27,6 +26,8 @@ use crate::timestamp::Timestamp;
 
 mod foreign;
 mod identity;
+mod outcome;
+mod text;
 
 /// The version of the format that this crate writes.
 pub const SCHEMA: u32 = 1;
@@ -129,7 +130,7 @@ struct Fields {
     suspended_seconds: Option<Option<f64>>,
     ended_at: Option<Option<Timestamp>>,
     timeout_seconds: Option<Option<u64>>,
-    outcome: Option<Option<Sound<Outcome>>>,
+    outcome: Option<Option<Outcome>>,
     unknown: UnknownFields,
 }
 
@@ -164,7 +165,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut f = Fields::default();
         let mut foreign = Foreign::at(1);
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Text<'de>>()? {
             match &*key {
                 "id" => once(&mut f.id, "id", &mut map)?,
                 "issue_id" => once(&mut f.issue_id, "issue_id", &mut map)?,
@@ -195,18 +196,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         }
         f.unknown = foreign.into_fields();
         Ok(f)
-    }
-}
-
-/// A value of ours in which no key stands twice, not even one that is not known.
-struct Sound<T>(T);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Sound<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        check::<Strict>(&raw, 1).map_err(de::Error::custom)?;
-        let value = serde_json::from_str(raw.get()).map_err(|e| de::Error::custom(plain(&e)))?;
-        Ok(Self(value))
     }
 }
 
@@ -256,7 +245,7 @@ impl Fields {
                 .clone()
                 .ok_or_else(|| format!("the status is {status}, but there is no pid"))
         };
-        let outcome = self.outcome.take().flatten().map(|outcome| outcome.0);
+        let outcome = self.outcome.take().flatten();
         // Nobody could tell whether that process is the agent, or ever was.
         let too_early = status == Status::Pending && process.is_some();
         let state = match status {

@@ -7,6 +7,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::record::Text;
+
 /// A moment, to the microsecond.
 ///
 /// Written as RFC 3339 in UTC (`2026-11-22T11:10:24.600768+00:00`). Records of
@@ -35,6 +37,9 @@ impl Timestamp {
         let invalid = |_| InvalidTimestamp {
             text: text.chars().take(80).collect(),
         };
+        if let Some(ours) = Self::parse_ours(text.as_bytes()) {
+            return Ok(ours);
+        }
         let timestamp = match text.parse::<jiff::Timestamp>() {
             Ok(timestamp) => timestamp,
             Err(_) => {
@@ -43,6 +48,40 @@ impl Timestamp {
             }
         };
         Ok(Self::cut(timestamp))
+    }
+
+    /// Reads what [`text`](Self::text) writes, and nothing else.
+    fn parse_ours(text: &[u8]) -> Option<Self> {
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0_i32, |n, digit| {
+                let digit = i32::from(digit.wrapping_sub(b'0'));
+                (digit < 10).then_some(n * 10 + digit)
+            })
+        };
+        let small = |digits| number(digits).and_then(|n| i8::try_from(n).ok());
+        let micros = match text.len() {
+            MAX_LEN if text[19] == b'.' => number(&text[20..26])?,
+            len if len == MAX_LEN - MICROS_LEN => 0,
+            _ => return None,
+        };
+        if !text.ends_with(b"+00:00") {
+            return None;
+        }
+        let between = [text[4], text[7], text[10], text[13], text[16]];
+        if between != *b"--T::" {
+            return None;
+        }
+        let year = number(&text[..4])?.try_into().ok()?;
+        let civil = DateTime::new(
+            year,
+            small(&text[5..7])?,
+            small(&text[8..10])?,
+            small(&text[11..13])?,
+            small(&text[14..16])?,
+            small(&text[17..19])?,
+            micros * 1_000,
+        );
+        TimeZone::UTC.to_timestamp(civil.ok()?).ok().map(Self)
     }
 
     /// Seconds since 1970-01-01 UTC.
@@ -71,27 +110,66 @@ pub struct InvalidTimestamp {
     text: String,
 }
 
+/// The longest text of a time, in bytes.
+const MAX_LEN: usize = "2026-11-22T11:10:24.600768+00:00".len();
+const MICROS_LEN: usize = ".600768".len();
+
+/// Writes `n` with as many digits as there is room for.
+fn digits(out: &mut [u8], mut n: u32) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+}
+
+impl Timestamp {
+    /// The text, at the beginning of `out`; `None` for years that take a sign. A
+    /// listing writes four for each of its sessions, so no formatter is asked.
+    fn text(self, out: &mut [u8; MAX_LEN]) -> Option<&str> {
+        let civil = TimeZone::UTC.to_datetime(self.0);
+        let small = |n: i8| u32::from(n.unsigned_abs());
+        out.copy_from_slice(b"0000-00-00T00:00:00.000000+00:00");
+        digits(&mut out[..4], u16::try_from(civil.year()).ok()?.into());
+        digits(&mut out[5..7], small(civil.month()));
+        digits(&mut out[8..10], small(civil.day()));
+        digits(&mut out[11..13], small(civil.hour()));
+        digits(&mut out[14..16], small(civil.minute()));
+        digits(&mut out[17..19], small(civil.second()));
+        let micros = civil.subsec_nanosecond().unsigned_abs() / 1_000;
+        digits(&mut out[20..26], micros);
+        let len = match micros {
+            0 => {
+                out.copy_within(26.., 19);
+                MAX_LEN - MICROS_LEN
+            }
+            _ => MAX_LEN,
+        };
+        std::str::from_utf8(&out[..len]).ok()
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Python before 3.11 reads "+00:00" but not "Z" (datetime.fromisoformat).
-        let civil = TimeZone::UTC.to_datetime(self.0);
-        if civil.subsec_nanosecond() == 0 {
-            write!(f, "{civil:.0}+00:00")
-        } else {
-            write!(f, "{civil:.6}+00:00")
+        match self.text(&mut [0; MAX_LEN]) {
+            Some(text) => f.write_str(text),
+            None => write!(f, "{:.6}+00:00", TimeZone::UTC.to_datetime(self.0)),
         }
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.text(&mut [0; MAX_LEN]) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Text::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
@@ -118,6 +196,43 @@ mod tests {
             "2026-11-22T11:10:24.600000+00:00",
         );
         check("2026-11-22T11:10:24+00:00", "2026-11-22T11:10:24+00:00");
+        check(
+            "0007-01-02T03:04:05.000006Z",
+            "0007-01-02T03:04:05.000006+00:00",
+        );
+        check(
+            "-000007-01-02T03:04:05Z",
+            "-000007-01-02T03:04:05.000000+00:00",
+        );
+    }
+
+    #[test]
+    fn what_is_ours_is_read_as_anybody_reads_it() {
+        for ours in [
+            "2026-11-22T11:10:24.600768+00:00",
+            "2026-11-22T11:10:24+00:00",
+            "0000-02-29T23:59:59.999999+00:00",
+            "9999-12-30T00:00:00.000001+00:00",
+        ] {
+            let read = Timestamp::parse_ours(ours.as_bytes()).map(|read| read.0);
+            assert_eq!(read, ours.parse().ok(), "{ours}");
+            assert_eq!(
+                read.map(|read| Timestamp(read).to_string()),
+                Some(ours.to_owned())
+            );
+        }
+        for other in [
+            "2026-11-22T11:10:24.600768+01:00",
+            "2026-02-30T11:10:24+00:00",
+            "2026-11-22T24:10:24+00:00",
+            "2026-11-22T11:10:60+00:00",
+            "2026-11-22T11:10:24.6007é+00:00",
+            "2026/11-22T11:10:24+00:00",
+            "+026-11-22T11:10:24+00:00",
+            "",
+        ] {
+            assert_eq!(Timestamp::parse_ours(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What a record holds that this version does not know: kept byte for byte, as long as
 //! whoever reads the record as plain JSON can read it.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::plain;
+use super::text::Text;
 
 /// How deep a record may be nested: as deep as serde_json and its like go, so that
 /// whoever reads it as plain JSON can.
@@ -73,7 +73,7 @@ impl Foreign {
     /// Takes the value of `key`, unless the key was there before.
     pub(super) fn take<'de, K: DeserializeOwned, A: MapAccess<'de>>(
         &mut self,
-        key: Cow<'de, str>,
+        key: Text<'de>,
         map: &mut A,
     ) -> Result<(), A::Error> {
         let key = key.into_owned();
@@ -90,7 +90,7 @@ impl Foreign {
 }
 
 /// Notes a key, unless it was there before.
-fn insert<E: de::Error>(keys: &mut BTreeSet<String>, key: String) -> Result<(), E> {
+pub(super) fn insert<E: de::Error>(keys: &mut BTreeSet<String>, key: String) -> Result<(), E> {
     if let Some(key) = keys.get(&key) {
         let key = key.escape_debug();
         return Err(E::custom(format_args!("duplicate field `{key}`")));

@@ -1,6 +1,5 @@
 //! `process`: who the agent's process is, as a record has it.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::foreign::{Foreign, Strict, UnknownFields};
 use super::once;
+use super::text::Text;
 use crate::process::ProcessIdentity;
 
 /// An identity, with what another version wrote beside it.
@@ -34,7 +34,7 @@ impl<'de> Visitor<'de> for IdentityVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ReadIdentity, A::Error> {
         let (mut host, mut boot_id, mut pid_namespace, mut start_ticks) = (None, None, None, None);
         let mut foreign = Foreign::at(2);
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Text<'de>>()? {
             match &*key {
                 "host" => once(&mut host, "host", &mut map)?,
                 "boot_id" => once(&mut boot_id, "boot_id", &mut map)?,
