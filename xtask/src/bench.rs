@@ -1,6 +1,7 @@
 //! The benchmark: builds Monoco, its floors and what measures them, and runs it.
 
 use std::ffi::OsString;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,26 +65,33 @@ fn floors() -> Result<PathBuf, String> {
 /// Gets the programs to compare with, as far as they can be had here: what cannot is
 /// reported as absent by the benchmark.
 fn install_peers(peers: &Path) {
-    let peers = peers.to_string_lossy();
-    let debian = ["tmux", "screen", "dtach", "nq", "task-spooler"];
-    let ways: [(&str, Vec<&str>); 3] = [
+    let python = peers.join("python");
+    let pip = python.join("bin/pip");
+    let [root, python, pip] = [peers, &python, &pip].map(Path::to_string_lossy);
+    let debian = [
+        "tmux",
+        "screen",
+        "dtach",
+        "nq",
+        "task-spooler",
+        "s6",
+        "python3-venv",
+    ];
+    // Debian's supervisor would be started with the system.
+    let pypi = ["monoco-toolkit==0.3.11", "pydantic", "supervisor"];
+    let npm = ["--ignore-scripts", "--no-audit", "--no-fund"];
+    let ways: [(&str, Vec<&str>); 5] = [
         ("apt-get", [&["install", "-y", "-qq"], &debian[..]].concat()),
         (
             env!("CARGO"),
-            vec!["install", "--quiet", "--root", &peers, "pueue"],
+            vec!["install", "--quiet", "--locked", "--root", &root, "pueue"],
         ),
         (
             "npm",
-            vec![
-                "install",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--prefix",
-                &peers,
-                "pm2",
-            ],
+            [&["install"], &npm[..], &["--prefix", &root, "pm2"]].concat(),
         ),
+        ("python3", vec!["-m", "venv", &python]),
+        (&pip, [&["install", "--quiet"], &pypi[..]].concat()),
     ];
     for (program, arguments) in ways {
         println!("$ {program} {}", arguments.join(" "));
@@ -91,6 +99,25 @@ fn install_peers(peers: &Path) {
         if !status.is_ok_and(|status| status.success()) {
             println!("not installed");
         }
+    }
+    link_scripts(peers);
+}
+
+/// Links what is wanted of the Python environment: one of its programs is called
+/// `monoco` as well.
+fn link_scripts(peers: &Path) {
+    let scripts = [
+        ("monoco", "monoco-toolkit"),
+        ("supervisord", "supervisord"),
+        ("supervisorctl", "supervisorctl"),
+    ];
+    let _ = std::fs::create_dir_all(peers.join("bin"));
+    for (script, name) in scripts {
+        // It may be there from an earlier time.
+        let _ = symlink(
+            Path::new("../python/bin").join(script),
+            peers.join("bin").join(name),
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use monoco_tests::Project;
 
 use crate::floors::Floor;
 use crate::measure::{Contender, in_turn, ms};
+use crate::peers::{self, ORIGINAL};
 use crate::processes::{end_agents, start_sessions, time};
 use crate::report::{Growth, Report, Table};
 use crate::{Bench, records};
@@ -37,6 +38,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
         rows: cpu,
     });
     living(bench, report);
+    beside_the_original(bench, report);
 }
 
 /// Whoever reads all records of the project.
@@ -102,4 +104,35 @@ fn living(bench: &Bench, report: &mut Report) {
         rows,
     });
     end_agents();
+}
+
+/// The original writes every record again, in its own way, whenever it lists: it has a
+/// project of its own.
+fn beside_the_original(bench: &Bench, report: &mut Report) {
+    if !peers::installed(ORIGINAL) {
+        return;
+    }
+    let [ours, theirs] = [(); 2].map(|()| records::project_with(1_000));
+    let original = || {
+        let mut command = Command::new(ORIGINAL);
+        command.args(["agent", "session", "list"]);
+        // It answers with JSON, and keeps nothing elsewhere.
+        command.env("AGENT_FLAG", "true").env("HOME", theirs.path());
+        theirs.at_home(command)
+    };
+    let contenders = vec![
+        Contender::new("monoco ps -a --json", || {
+            ms(time(ours.monoco(&["ps", "-a", "--json"])))
+        }),
+        Contender::new(ORIGINAL, || ms(time(original()))),
+    ];
+    let rows = in_turn(bench.of(15, 5), contenders);
+    report.table(&Table {
+        name: "list/original",
+        what: "1,000 records as JSON, beside the original program",
+        unit: "ms",
+        floor: 0,
+        goal: "",
+        rows,
+    });
 }

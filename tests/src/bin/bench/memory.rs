@@ -1,12 +1,15 @@
 //! What one session costs while it lives: the memory of whoever watches its agent.
 
-use monoco_tests::{Project, everybody, memory_kb, memory_kb_if_there, monoco};
+use std::thread::sleep;
+use std::time::Duration;
+
+use monoco_tests::{Project, memory_kb, memory_kb_if_there, monoco};
 use tempfile::TempDir;
 
 use crate::Bench;
 use crate::floors::Floor;
 use crate::measure::Series;
-use crate::peers::PEERS;
+use crate::peers::{PEERS, Peer};
 use crate::processes::{end_agents, executing, start_sessions, time};
 use crate::report::{Growth, Report, Table};
 
@@ -60,23 +63,32 @@ fn each(name: &str, pids: &[i32]) -> Series {
     Series::new(name, figures.collect())
 }
 
-/// Everything that a peer added to the system, but the agents, divided by their number.
-fn of_peer(peer: &'static crate::peers::Peer, n: usize) -> Option<Series> {
-    let before = everybody(|_| true);
+/// Everybody whom a peer started, but the agents, divided by their number. `None` for
+/// one that keeps agents waiting, and for one of whom nobody stays.
+fn of_peer(peer: &'static Peer, n: usize) -> Option<Series> {
     let mut server = peer.serve()?;
     for _ in 0..n {
         time(server.start());
     }
+    let all_run = soon(|| executing(Floor::Agent.path()).len() == n);
     let agents = executing(Floor::Agent.path());
-    let new = everybody(|pid| !before.contains(&pid) && !agents.contains(&pid));
+    let mut others = server.inhabitants();
+    others.retain(|pid| !agents.contains(pid));
     // Some are gone by now.
-    let pss = new
+    let pss = others
         .iter()
         .filter_map(|pid| memory_kb_if_there(*pid, "Pss:"));
     let total = pss.sum::<u64>() as f64;
-    let running = agents.len();
-    drop(server);
-    end_agents();
-    // One that keeps them waiting has none to watch.
-    (running == n).then(|| Series::new(peer.name, vec![total / n as f64]))
+    (all_run && total > 0.0).then(|| Series::new(peer.name, vec![total / n as f64]))
+}
+
+/// Whether `condition` comes to hold within a few seconds.
+fn soon(condition: impl Fn() -> bool) -> bool {
+    (0..50).any(|_| {
+        let holds = condition();
+        if !holds {
+            sleep(Duration::from_millis(100));
+        }
+        holds
+    })
 }
