@@ -19,13 +19,21 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
         let contenders = vec![
             Contender::new("bare system calls", || {
                 let directory = TempDir::new().expect("a temporary directory");
-                per_second(threads, writes, |thread| {
-                    bare(directory.path(), thread, writes)
+                let ready = (0..threads).collect();
+                per_second(writes, ready, |thread| {
+                    bare(directory.path(), thread, writes);
                 })
             }),
             Contender::new("Claim::rewrite", || {
                 let directory = TempDir::new().expect("a temporary directory");
-                per_second(threads, writes, |_| ours(directory.path(), writes))
+                let manager = SessionManager::create(directory.path()).expect("a new project");
+                let claim = |_| manager.claim_new(NewSession::default());
+                let claims: Result<Vec<_>, _> = (0..threads).map(claim).collect();
+                per_second(writes, claims.expect("new sessions"), |mut claim| {
+                    for _ in 0..writes {
+                        claim.rewrite().expect("room");
+                    }
+                })
             }),
         ];
         (threads, in_turn(bench.of(7, 3), contenders))
@@ -39,16 +47,17 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
     });
 }
 
-/// How many writes a second there are where each thread does so many.
-fn per_second(threads: usize, writes: usize, run: impl Fn(usize) + Sync) -> f64 {
+/// How many writes a second there are where a thread for each of `ready` does so many.
+fn per_second<T: Send>(writes: usize, ready: Vec<T>, run: impl Fn(T) + Sync) -> f64 {
+    let all = ready.len() * writes;
     let start = Instant::now();
     std::thread::scope(|scope| {
-        for thread in 0..threads {
+        for one in ready {
             let run = &run;
-            scope.spawn(move || run(thread));
+            scope.spawn(move || run(one));
         }
     });
-    (threads * writes) as f64 / start.elapsed().as_secs_f64()
+    all as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Just the calls, with the bytes of a record.
@@ -64,16 +73,5 @@ pub(crate) fn bare(directory: &Path, thread: usize, writes: usize) {
         fsync(&file).expect("a working disk");
         renameat(&folder, &temporary, &folder, &name).expect("room");
         fsync(&folder).expect("a working disk");
-    }
-}
-
-/// What an owner does, with all its checks.
-fn ours(directory: &Path, writes: usize) {
-    let manager = SessionManager::create(directory).expect("a new project");
-    let mut claim = manager
-        .claim_new(NewSession::default())
-        .expect("a new session");
-    for _ in 0..writes {
-        claim.rewrite().expect("room");
     }
 }
