@@ -430,8 +430,14 @@ impl Project {
     #[must_use]
     pub fn survivors(&self) -> Vec<i32> {
         let (name, value) = self.mark();
+        // What another thread has only just forked has all that we have open, until it
+        // is executed.
+        let own = std::env::current_exe().unwrap_or_default();
+        let is_forked =
+            |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
         let started = everybody(|pid| {
-            has_variable(pid, &format!("{name}={value}")) || holds_open(pid, self.dir.path())
+            has_variable(pid, &format!("{name}={value}"))
+                || holds_open(pid, self.dir.path()) && !is_forked(pid)
         });
         started.into_iter().filter(|pid| alive(*pid)).collect()
     }

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, agent, alive, gone, kill, monoco, wait_until};
+use monoco_tests::{
+    Project, Signal, agent, alive, everybody, executes, gone, kill, monoco, wait_until,
+};
 use session_core::{
     Liveness, NewSession, Outcome, RuntimeError, SessionId, SessionManager, Status, WaitStatus,
 };
@@ -337,6 +339,45 @@ fn own_children() -> Vec<i32> {
         .flat_map(|list| list.split_whitespace())
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+#[test]
+fn of_a_start_that_is_refused_nobody_is_left() {
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let directory = project.path().canonicalize().expect("it is there");
+    let there = Launch {
+        cwd: Some(directory.clone()),
+        ..launch(&project, &["sleep"])
+    };
+    let launched = launcher().launch(&manager, there).expect("it starts");
+    let refused = |session| {
+        let cwd = Some(directory.clone());
+        let launch = Launch {
+            session,
+            cwd,
+            ..launch(&project, &["sleep"])
+        };
+        let refusal = launcher().launch(&manager, launch);
+        assert!(matches!(refusal, Err(LaunchError::Claim(_))), "{refusal:?}");
+        // A supervisor that owns its session is in no directory of anybody's.
+        let is_there = |pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
+        let left = everybody(|pid| {
+            is_there(pid).is_some_and(|cwd| cwd == directory) && executes(pid, monoco())
+        });
+        assert!(left.is_empty(), "{left:?}");
+    };
+    for _ in 0..20 {
+        refused(NewSession {
+            id: Some(launched.session.id.clone()),
+            ..NewSession::default()
+        });
+    }
+    let id = &launched.session.id;
+    manager
+        .stop(id, Duration::ZERO, "a test")
+        .expect("it is owned");
+    assert!(launched.end.take().is_some());
 }
 
 #[test]

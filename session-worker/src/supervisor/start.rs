@@ -14,7 +14,7 @@ use super::clock::Countdown;
 use super::events::Supervisor;
 use super::server::Server;
 use crate::handover::{
-    Failure, LEASE_FD, ORDER_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD,
+    Failure, LEASE_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD, receive,
 };
 use crate::process_worker::{AgentSpec, PROJECT_VAR, ProcessWorker};
 use crate::program::Program;
@@ -25,11 +25,17 @@ use crate::sys;
 /// fails, it has been recorded and reported, and there is nothing to supervise.
 pub(super) fn start() -> Option<Supervisor> {
     // Without a launcher there is nobody to tell, and nothing to do.
-    let lease = sys::inherited_fd(LEASE_FD).ok()?;
+    let socket = sys::inherited_fd(LEASE_FD).ok()?;
     let mut report = ReportWriter::new(sys::inherited_fd(REPORT_FD).ok()?);
-    let order = sys::inherited_fd(ORDER_FD).ok()?;
     let stdin = sys::inherited_fd(STDIN_FD).ok()?;
-    match take_over(lease, order, stdin) {
+    let Some(received) = receive(socket).transpose() else {
+        // The report is closed only when nobody is left.
+        std::process::exit(0);
+    };
+    let taken = received
+        .map_err(|e| failed("cannot take what the launcher hands over", &e))
+        .and_then(|(lease, order)| take_over(lease, order, stdin));
+    match taken {
         Ok(mut supervisor) => {
             failpoint::pass("supervisor.started");
             let session = supervisor.session.session().clone();
@@ -45,9 +51,7 @@ pub(super) fn start() -> Option<Supervisor> {
     }
 }
 
-fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Supervisor, Failure> {
-    let order =
-        Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
+fn take_over(lease: OwnedFd, order: Order, stdin: OwnedFd) -> Result<Supervisor, Failure> {
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
         .map_err(|e| failed("cannot take the session over", &e))?;
     failpoint::pass("supervisor.owns");
@@ -77,7 +81,10 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
     } else {
         start_agent(claim, &order, stdin, agents_files)?
     };
-    let used = used_time(session.session());
+    let used = match order.adopt {
+        true => used_time(session.session()),
+        false => Duration::ZERO,
+    };
     let mut countdown = Countdown::new(session.session().timeout, used);
     if session.session().status() == session_core::Status::Suspended {
         countdown.hold();
