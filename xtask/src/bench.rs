@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{build_release, cargo, target};
+use crate::{build_release, cargo, dist, target};
 
 /// Where programs to compare with are put that no package manager of the system has.
 const PEERS: &str = "peers";
@@ -29,11 +29,14 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     ];
     cargo(&[&tests[..], &bins].concat(), &[])?;
     let floors = floors()?;
+    // Measured beside it, where it can be built.
+    let linked = dist::build().inspect_err(|error| println!("{error}"));
     let program = target().join("release/bench");
     let status = Command::new(&program)
         .args(arguments)
         .env("MONOCO_UNDER_TEST", monoco)
         .env("MONOCO_FLOORS", floors)
+        .envs(linked.ok().map(|linked| ("MONOCO_STATIC", linked)))
         .env("PATH", with_peers(&peers))
         .status();
     match status {

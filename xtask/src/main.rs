@@ -8,6 +8,8 @@
 
 mod bench;
 mod checks;
+mod count;
+mod dist;
 mod faults;
 mod fuzz;
 mod man;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci          everything that CI runs: lint, test, and the campaigns for 2 minutes
+  ci          everything that CI runs: lint, test, the campaigns for 2 minutes, count
   lint        formatting, clippy, documentation, the direction of dependencies,
               and whether the crates could be published
   test        all tests of the workspace
@@ -27,8 +29,12 @@ usage: cargo xtask COMMAND
               --trial repeats what failed (docs/reliability.md)
   bench [--quick] [--only NAME[,NAME…]] [--json FILE] [--list] [--install-peers]
               Monoco beside its floors and its peers, with ratios; needs a C compiler
+  count [--bless]
+              what a start, a listing and a write execute, in instructions, beside
+              tests/instructions.toml, which --bless writes; needs valgrind
   fuzz TARGET [--minutes N]
               a parser under libFuzzer (record, id, control or http); needs a C++ compiler
+  dist        the binary for others: one static file; needs the static C library
   man [DIR]   write the man pages into DIR (target/man)
 ";
 
@@ -38,10 +44,13 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["ci"] => checks::lint()
             .and_then(|()| checks::test())
-            .and_then(|()| faults::run(&["--minutes", "2", "--seed", "101"])),
+            .and_then(|()| faults::run(&["--minutes", "2", "--seed", "101"]))
+            .and_then(|()| count::run(&[])),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["count", arguments @ ..] => count::run(arguments),
+        ["dist"] => dist::build().map(|binary| println!("{}", binary.display())),
         ["faults", arguments @ ..] => faults::run(arguments),
         ["fuzz", target, arguments @ ..] => fuzz::run(target, arguments),
         ["man"] => man::write("target/man"),

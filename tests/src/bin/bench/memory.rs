@@ -10,14 +10,22 @@ use crate::Bench;
 use crate::floors::Floor;
 use crate::measure::Series;
 use crate::peers::{PEERS, Peer};
-use crate::processes::{end_agents, executing, start_sessions, time};
+use crate::processes::{end_agents, executing, linked, start_sessions_by, time};
 use crate::report::{Growth, Report, Table};
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) {
     let sizes = bench.of(vec![10, 100, 1_000], vec![10, 100]);
     let rows = sizes.iter().map(|n| {
         let floor = of_floor(*n);
-        (*n, vec![floor, of_monoco(*n)])
+        let ours = linked().map(|linked| of_monoco("static", linked, *n));
+        let first = of_monoco("monoco supervisor", monoco(), *n);
+        (
+            *n,
+            [Some(floor), Some(first), ours]
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
     });
     report.growth(&Growth {
         name: "memory",
@@ -27,7 +35,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
         rows: rows.collect(),
     });
     let n = bench.of(100, 20);
-    let mut rows = vec![of_floor(n), of_monoco(n)];
+    let mut rows = vec![of_floor(n), of_monoco("monoco", monoco(), n)];
+    rows.extend(linked().map(|linked| of_monoco("monoco, static", linked, n)));
     rows.extend(PEERS.iter().filter_map(|peer| of_peer(peer, n)));
     report.table(&Table {
         name: "memory/peers",
@@ -39,10 +48,10 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
     });
 }
 
-fn of_monoco(n: usize) -> Series {
+fn of_monoco(name: &str, program: &str, n: usize) -> Series {
     let project = Project::new();
-    start_sessions(&project, n);
-    let series = each("monoco supervisor", &executing(monoco()));
+    start_sessions_by(program, &project, n);
+    let series = each(name, &executing(program));
     end_agents();
     series
 }

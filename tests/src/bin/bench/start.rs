@@ -5,13 +5,13 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::process::Command;
 
-use monoco_tests::Project;
+use monoco_tests::{Project, monoco};
 use tempfile::TempDir;
 
 use crate::floors::Floor;
 use crate::measure::{Contender, in_turn, ms};
 use crate::peers::PEERS;
-use crate::processes::{end_agents, start_sessions, time};
+use crate::processes::{end_agents, linked, start_by, start_sessions, time};
 use crate::report::{Growth, Report, Table};
 use crate::{Bench, records};
 
@@ -59,10 +59,6 @@ fn supervise(directory: &TempDir, arguments: &[&str]) -> Command {
     Floor::Supervise.command(&[&[directory, Floor::Agent.path()], arguments].concat())
 }
 
-fn monoco(project: &Project, arguments: &[&str]) -> Command {
-    project.monoco(&[&["run", "-d", "--", Floor::Agent.path()], arguments].concat())
-}
-
 fn detached(bench: &Bench, report: &mut Report) {
     let directory = TempDir::new().expect("a temporary directory");
     let project = Project::new();
@@ -71,8 +67,16 @@ fn detached(bench: &Bench, report: &mut Report) {
             ms(time(supervise(&directory, &[])))
         }),
         Contender::new("setsid -f", || ms(time(setsid(&[])))),
-        Contender::new("monoco run -d", || ms(time(monoco(&project, &[])))),
+        Contender::new("monoco run -d", || {
+            ms(time(start_by(monoco(), &project, &[])))
+        }),
     ];
+    if let Some(linked) = linked() {
+        let project = &project;
+        contenders.push(Contender::new("monoco, static", move || {
+            ms(time(start_by(linked, project, &[])))
+        }));
+    }
     for peer in PEERS {
         if let Some(mut server) = peer.serve() {
             contenders.push(Contender::new(peer.name, move || ms(time(server.start()))));
@@ -115,16 +119,22 @@ fn first_instruction(bench: &Bench, report: &mut Report) {
         time(command);
         ((ear.borrow_mut())() - start) as f64 / 1e6
     };
-    let rows = in_turn(
-        bench.of(50, 10),
-        vec![
-            Contender::new("setsid -f", || until_begun(setsid(&[fifo]))),
-            Contender::new("C program (supervise)", || {
-                until_begun(supervise(&directory, &[fifo]))
-            }),
-            Contender::new("monoco run -d", || until_begun(monoco(&project, &[fifo]))),
-        ],
-    );
+    let mut contenders = vec![
+        Contender::new("setsid -f", || until_begun(setsid(&[fifo]))),
+        Contender::new("C program (supervise)", || {
+            until_begun(supervise(&directory, &[fifo]))
+        }),
+        Contender::new("monoco run -d", || {
+            until_begun(start_by(monoco(), &project, &[fifo]))
+        }),
+    ];
+    if let Some(linked) = linked() {
+        let (project, until_begun) = (&project, &until_begun);
+        contenders.push(Contender::new("monoco, static", move || {
+            until_begun(start_by(linked, project, &[fifo]))
+        }));
+    }
+    let rows = in_turn(bench.of(50, 10), contenders);
     report.table(&Table {
         name: "start/first-instruction",
         what: "from the command to the agent's first instruction",
@@ -146,10 +156,11 @@ fn with_more(
     make: fn(usize) -> Project,
 ) {
     let projects: Vec<_> = sizes.iter().map(|n| make(*n)).collect();
-    let contenders = projects
-        .iter()
-        .zip(sizes)
-        .map(|(project, size)| Contender::new(size.to_string(), || ms(time(monoco(project, &[])))));
+    let contenders = projects.iter().zip(sizes).map(|(project, size)| {
+        Contender::new(size.to_string(), || {
+            ms(time(start_by(monoco(), project, &[])))
+        })
+    });
     let measured = in_turn(bench.of(50, 10), contenders.collect());
     let floor = measured[0].clone();
     let rows = sizes.iter().zip(measured);
