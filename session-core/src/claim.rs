@@ -170,9 +170,7 @@ impl Claim {
     /// # Errors
     /// When the descriptor is not the lease of `id`, or the record cannot be owned.
     pub fn handed_over(project: &Path, id: &SessionId, lease: OwnedFd) -> Result<Self, ClaimError> {
-        let mut claim = Self::with_lease(Lease::handed_over(project, id, lease)?)?;
-        claim.reserve = Reserve::left(claim.lease());
-        Ok(claim)
+        Self::with_lease(Lease::handed_over(project, id, lease)?)
     }
 
     /// Reads the record anew, under the lease.
@@ -243,19 +241,17 @@ impl Claim {
         self.lease().store().append_log(&self.session.id)
     }
 
-    /// Sets room aside, unless that is done already, so that the end can be recorded
-    /// when the disk is full.
+    /// Sets room aside, so that the end can be recorded when the disk is full.
     ///
     /// # Errors
     /// When there is no room now.
     pub fn keep_reserve(&mut self) -> io::Result<()> {
-        let len = record::to_json(&self.session).len();
-        if self.reserve.as_ref().is_some_and(|kept| kept.is_for(len)) {
-            return Ok(());
-        }
         // The one there was goes first, also where there is no room for another.
         self.reserve = None;
-        self.reserve = Some(Reserve::create(self.lease(), len)?);
+        self.reserve = Some(Reserve::create(
+            self.lease(),
+            record::to_json(&self.session).len(),
+        )?);
         Ok(())
     }
 

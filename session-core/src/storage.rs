@@ -90,14 +90,6 @@ impl Reserve {
         has_no_other_name.then(|| Self(file.into()))
     }
 
-    /// Whether it has the room that a record a little longer than `len` bytes takes.
-    pub(crate) fn is_for(&self, len: usize) -> bool {
-        // In blocks of 512 bytes, whatever the filesystem's own are (stat(2)).
-        let blocks = (len as u64 + RESERVE_SLACK).div_ceil(512);
-        let found = rustix::fs::fstat(&self.0).map(|stat| stat.st_blocks);
-        found.is_ok_and(|found| u64::try_from(found).is_ok_and(|found| found >= blocks))
-    }
-
     /// Sets room aside for a record a little longer than `len` bytes.
     pub(crate) fn create(lease: &Lease, len: usize) -> io::Result<Self> {
         unlink(lease.folder(), RESERVE)?;

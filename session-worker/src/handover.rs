@@ -6,31 +6,19 @@
 //! | number | what |
 //! |---|---|
 //! | 0, 1, 2 | `/dev/null` |
-//! | 3 | a socket; what comes through it takes its place: the lease |
+//! | 3 | the lease: the same open file that the launcher locked |
 //! | 4 | the report: a pipe, one JSON line per event |
-//! | 5 | the agent's stdin |
-//!
-//! The supervisor is executed while the launcher still records the session. Then the
-//! lease, the same open file that the launcher locked, comes through the socket, and
-//! with it the order: a file with JSON, the project, and the agent's arguments, each
-//! with a NUL byte behind it. Where nothing comes there is no session, and the
-//! supervisor goes without a word.
+//! | 5 | the order: JSON, the project, the agent's arguments, each with a NUL byte behind it |
+//! | 6 | the agent's stdin |
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use rustix::cmsg_space;
 use rustix::fs::MemfdFlags;
-use rustix::io::{DupFlags, dup3};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use session_core::{Session, SessionId, parse_record};
@@ -40,7 +28,8 @@ pub(crate) const SUPERVISE: &str = "__supervise";
 
 pub(crate) const LEASE_FD: i32 = session_core::process::LEASE_FD;
 pub(crate) const REPORT_FD: i32 = 4;
-pub(crate) const STDIN_FD: i32 = 5;
+pub(crate) const ORDER_FD: i32 = 5;
+pub(crate) const STDIN_FD: i32 = 6;
 
 /// What a supervisor is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,7 +51,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    fn to_file(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(0);
         let project = self.project.as_os_str();
@@ -82,7 +71,7 @@ impl Order {
         Ok(file.into())
     }
 
-    fn from_file(file: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn from_file(file: OwnedFd) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::from(file).read_to_end(&mut bytes)?;
         let mut parts = bytes.split(|byte| *byte == 0);
@@ -94,60 +83,6 @@ impl Order {
         order.argv.pop();
         Ok(order)
     }
-}
-
-/// The launcher's end of the socket.
-#[derive(Debug)]
-pub(crate) struct HandOver(OwnedFd);
-
-impl HandOver {
-    /// It, and what the supervisor gets as its [`LEASE_FD`].
-    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (unix, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-        let (ours, theirs) = socketpair(unix, SocketType::SEQPACKET, flags, None)?;
-        Ok((Self(ours), theirs))
-    }
-
-    /// Hands over the lease, and what is to be done with it. From now on the supervisor
-    /// has it, also when this process is killed.
-    pub(crate) fn send(self, lease: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
-        let order = order.to_file()?;
-        let fds = [lease, order.as_fd()];
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-        let mut message = SendAncillaryBuffer::new(&mut space);
-        message.push(SendAncillaryMessage::ScmRights(&fds));
-        let flags = SendFlags::NOSIGNAL;
-        sendmsg(&self.0, &[IoSlice::new(b"\n")], &mut message, flags)?;
-        Ok(())
-    }
-}
-
-/// Waits for the lease, which then has the place of `socket`, and the order; `None`
-/// when there will be none.
-pub(crate) fn receive(mut socket: OwnedFd) -> io::Result<Option<(OwnedFd, Order)>> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-    let mut message = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let received = loop {
-        let bytes = &mut [IoSliceMut::new(&mut byte)];
-        match recvmsg(&socket, bytes, &mut message, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            received => break received?,
-        }
-    };
-    if received.bytes == 0 {
-        return Ok(None);
-    }
-    let mut fds = message.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
-        _ => Vec::new(),
-    });
-    let (Some(lease), Some(order)) = (fds.next(), fds.next()) else {
-        return Err(io::Error::other("the lease did not come with it"));
-    };
-    dup3(&lease, &mut socket, DupFlags::CLOEXEC)?;
-    Ok(Some((socket, Order::from_file(order)?)))
 }
 
 /// What a supervisor tells its launcher.

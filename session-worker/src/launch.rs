@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use session_core::control::Request;
 use session_core::{
@@ -17,7 +16,7 @@ use session_core::{
     SessionManager, error_chain, failpoint,
 };
 
-use crate::handover::{Failure, HandOver, Order, Report, ReportReader, SUPERVISE};
+use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
 use crate::process_worker::read_errno;
 use crate::program::{Program, c_string};
 use crate::sys;
@@ -209,7 +208,7 @@ impl Launcher {
     pub fn launch(
         &self,
         manager: &SessionManager,
-        mut launch: Launch,
+        launch: Launch,
     ) -> Result<Launched, LaunchError> {
         let given = launch.cwd.as_deref().map(Directory::open).transpose()?;
         let cwd = match &given {
@@ -221,29 +220,12 @@ impl Launcher {
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         let stdin = self.agent_stdin(launch.stdin)?;
-        let id = launch.session.id.get_or_insert_with(SessionId::random);
-        let newborn = self.bear(
-            id,
-            &stdin,
-            Surroundings {
-                cwd: given.as_ref(),
-                env: &launch.env,
-                env_remove: &launch.env_remove,
-            },
-        )?;
-        let claimed = manager.claim_unannounced(NewSession {
+        let claim = manager.claim_unannounced(NewSession {
             command,
             cwd: Some(cwd),
             ..launch.session
-        });
-        let mut claim = match claimed {
-            Ok(claim) => claim,
-            Err(error) => return Err(newborn.dismiss(error)),
-        };
+        })?;
         failpoint::pass("launch.recorded");
-        // There is time for it now; where that fails, the supervisor tries, and tells.
-        let _ = claim.keep_reserve();
-        let _ = claim.append_log();
         let order = Order {
             project: absolute(manager)?,
             id: claim.session().id.clone(),
@@ -253,7 +235,12 @@ impl Launcher {
             grace_seconds: launch.grace.as_secs_f64(),
             argv: launch.argv,
         };
-        self.hand_over(manager, newborn, claim, &order)
+        let surroundings = Surroundings {
+            cwd: given.as_ref(),
+            env: &launch.env,
+            env_remove: &launch.env_remove,
+        };
+        self.supervise(manager, claim, &order, &stdin, surroundings)
     }
 
     /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and
@@ -270,12 +257,7 @@ impl Launcher {
                 liveness: seen.liveness.as_str(),
             });
         }
-        let stdin = self.agent_stdin(AgentStdin::Null)?;
-        let newborn = self.bear(id, &stdin, Surroundings::default())?;
-        let claim = match manager.claim(id) {
-            Ok(claim) => claim,
-            Err(error) => return Err(newborn.dismiss(error)),
-        };
+        let claim = manager.claim(id)?;
         let order = Order {
             project: absolute(manager)?,
             id: id.clone(),
@@ -285,7 +267,8 @@ impl Launcher {
             grace_seconds: DEFAULT_GRACE.as_secs_f64(),
             argv: Vec::new(),
         };
-        self.hand_over(manager, newborn, claim, &order)
+        let stdin = self.agent_stdin(AgentStdin::Null)?;
+        self.supervise(manager, claim, &order, &stdin, Surroundings::default())
             .map(|launched| launched.session)
     }
 
@@ -297,85 +280,32 @@ impl Launcher {
         fd.map_err(|source| self.no_supervisor(source))
     }
 
-    /// Starts a supervisor, which waits for its session.
-    fn bear(
-        &self,
-        id: &SessionId,
-        stdin: &OwnedFd,
-        surroundings: Surroundings<'_>,
-    ) -> Result<Newborn, LaunchError> {
-        let born = self.fork_supervisor(id, stdin, surroundings);
-        let newborn = born.map_err(|source| self.no_supervisor(source))?;
-        failpoint::pass("launch.forked");
-        Ok(newborn)
-    }
-
-    fn fork_supervisor(
-        &self,
-        id: &SessionId,
-        stdin: &OwnedFd,
-        surroundings: Surroundings<'_>,
-    ) -> io::Result<Newborn> {
-        let image = self.image(id, surroundings)?;
-        let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (hand_over, lease) = HandOver::pair()?;
-        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
-        let fds: [BorrowedFd<'_>; 6] = [
-            null.as_fd(),
-            null.as_fd(),
-            null.as_fd(),
-            lease.as_fd(),
-            told.as_fd(),
-            stdin.as_fd(),
-        ];
-        let birth = sys::Birth {
-            cwd: surroundings.cwd.map(|directory| directory.fd.as_fd()),
-            gate: None,
-            max_files: self.max_files,
-            parent: self.parent,
-        };
-        let forked = sys::fork(&image, &fds, birth)?;
-        Ok(Newborn {
-            exec_error: forked.exec_error,
-            report,
-            hand_over,
-        })
-    }
-
-    /// Gives a supervisor its session; returns what it reports.
-    fn hand_over(
+    fn supervise(
         &self,
         manager: &SessionManager,
-        newborn: Newborn,
         mut claim: Claim,
         order: &Order,
+        stdin: &OwnedFd,
+        surroundings: Surroundings<'_>,
     ) -> Result<Launched, LaunchError> {
-        // What cannot be read of its start is told by its report, or by its silence.
-        let executed = match read_errno(&newborn.exec_error) {
-            Ok(Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
-            Ok(None) | Err(_) => Ok(()),
-        };
-        let lease = claim.lease().file().as_fd();
-        let given = executed.and_then(|()| newborn.hand_over.send(lease, order));
-        // One that died reports nothing, as one does that dies later.
-        let given = given.or_else(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(error),
-        });
-        if let Err(source) = given {
-            let error = self.no_supervisor(source);
-            let outcome = Outcome::never_ran(error_chain(&error));
-            if !order.adopt && claim.finish(outcome).is_err() {
-                claim.abandon();
+        let report = match self.start_supervisor(&claim, order, stdin, surroundings) {
+            Ok(report) => report,
+            Err(source) => {
+                let error = self.no_supervisor(source);
+                let outcome = Outcome::never_ran(error_chain(&error));
+                if !order.adopt && claim.finish(outcome).is_err() {
+                    claim.abandon();
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
+        failpoint::pass("launch.forked");
         let command = claim.session().command.clone();
         // The supervisor shares the open file now. Closed, never unlocked: that
         // would free it for both.
         drop(claim.into_lease());
         failpoint::pass("launch.handed-over");
-        let mut report = ReportReader::new(newborn.report);
+        let mut report = ReportReader::new(report);
         let session = match report.next() {
             Some(Report::Started(session) | Report::Ended(session)) => *session,
             Some(Report::Refused(failure)) => return Err(failure.into()),
@@ -385,6 +315,41 @@ impl Launcher {
             session: with_command(session, &command),
             end: EndWatch { report, command },
         })
+    }
+
+    fn start_supervisor(
+        &self,
+        claim: &Claim,
+        order: &Order,
+        stdin: &OwnedFd,
+        surroundings: Surroundings<'_>,
+    ) -> io::Result<OwnedFd> {
+        let image = self.image(&order.id, surroundings)?;
+        let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        let order = order.to_file()?;
+        let lease = claim.lease().file();
+        let fds: [BorrowedFd<'_>; 7] = [
+            null.as_fd(),
+            null.as_fd(),
+            null.as_fd(),
+            lease.as_fd(),
+            told.as_fd(),
+            order.as_fd(),
+            stdin.as_fd(),
+        ];
+        let birth = sys::Birth {
+            cwd: surroundings.cwd.map(|directory| directory.fd.as_fd()),
+            gate: None,
+            max_files: self.max_files,
+            parent: self.parent,
+        };
+        let forked = sys::fork(&image, &fds, birth)?;
+        // What cannot be read of its start is told by its report, or by its silence.
+        match read_errno(&forked.exec_error) {
+            Ok(Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            Ok(None) | Err(_) => Ok(report),
+        }
     }
 
     /// What the child executes: the supervisor, or the program that executes it.
@@ -441,27 +406,6 @@ impl Launcher {
 /// The executable of the process that looks, also when its file was replaced.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
-/// A supervisor that has no session yet. Where it gets none, it goes.
-#[derive(Debug)]
-struct Newborn {
-    /// Tells whether it was executed.
-    exec_error: OwnedFd,
-    report: OwnedFd,
-    hand_over: HandOver,
-}
-
-impl Newborn {
-    /// Lets it go without a session, because of `error`, and waits until it has: of a
-    /// start that was refused nobody is left.
-    fn dismiss(self, error: ClaimError) -> LaunchError {
-        drop(self.hand_over);
-        let gone = &mut [PollFd::new(&self.report, PollFlags::empty())];
-        // One that does not even come to be loaded is not waited for.
-        let _ = poll(gone, Some(&PATIENCE));
-        error.into()
-    }
-}
-
 /// Where, and with which variables, a supervisor starts its agent.
 #[derive(Debug, Clone, Copy, Default)]
 struct Surroundings<'a> {
@@ -494,12 +438,6 @@ impl Directory {
         })
     }
 }
-
-/// How long a supervisor without a session has to go.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 2,
-    tv_nsec: 0,
-};
 
 /// How long the rest of a tree has between TERM and KILL unless somebody says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use super::clock::Countdown;
 use super::events::Supervisor;
 use super::server::Server;
 use crate::handover::{
-    Failure, LEASE_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD, receive,
+    Failure, LEASE_FD, ORDER_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD,
 };
 use crate::process_worker::{AgentSpec, PROJECT_VAR, ProcessWorker};
 use crate::program::Program;
@@ -25,17 +25,11 @@ use crate::sys;
 /// fails, it has been recorded and reported, and there is nothing to supervise.
 pub(super) fn start() -> Option<Supervisor> {
     // Without a launcher there is nobody to tell, and nothing to do.
-    let socket = sys::inherited_fd(LEASE_FD).ok()?;
+    let lease = sys::inherited_fd(LEASE_FD).ok()?;
     let mut report = ReportWriter::new(sys::inherited_fd(REPORT_FD).ok()?);
+    let order = sys::inherited_fd(ORDER_FD).ok()?;
     let stdin = sys::inherited_fd(STDIN_FD).ok()?;
-    let Some(received) = receive(socket).transpose() else {
-        // The report is closed only when nobody is left.
-        std::process::exit(0);
-    };
-    let taken = received
-        .map_err(|e| failed("cannot take what the launcher hands over", &e))
-        .and_then(|(lease, order)| take_over(lease, order, stdin));
-    match taken {
+    match take_over(lease, order, stdin) {
         Ok(mut supervisor) => {
             failpoint::pass("supervisor.started");
             let session = supervisor.session.session().clone();
@@ -51,7 +45,9 @@ pub(super) fn start() -> Option<Supervisor> {
     }
 }
 
-fn take_over(lease: OwnedFd, order: Order, stdin: OwnedFd) -> Result<Supervisor, Failure> {
+fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Supervisor, Failure> {
+    let order =
+        Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
         .map_err(|e| failed("cannot take the session over", &e))?;
     failpoint::pass("supervisor.owns");
