@@ -153,6 +153,9 @@ impl fmt::Display for Timestamp {
         // Python before 3.11 reads "+00:00" but not "Z" (datetime.fromisoformat).
         match self.text(&mut [0; MAX_LEN]) {
             Some(text) => f.write_str(text),
+            None if self.0.subsec_nanosecond() == 0 => {
+                write!(f, "{:.0}+00:00", TimeZone::UTC.to_datetime(self.0))
+            }
             None => write!(f, "{:.6}+00:00", TimeZone::UTC.to_datetime(self.0)),
         }
     }
@@ -200,10 +203,7 @@ mod tests {
             "0007-01-02T03:04:05.000006Z",
             "0007-01-02T03:04:05.000006+00:00",
         );
-        check(
-            "-000007-01-02T03:04:05Z",
-            "-000007-01-02T03:04:05.000000+00:00",
-        );
+        check("-000007-01-02T03:04:05Z", "-000007-01-02T03:04:05+00:00");
     }
 
     #[test]

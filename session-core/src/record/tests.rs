@@ -505,6 +505,45 @@ fn written(outcome: &Outcome) -> String {
 }
 
 #[test]
+fn what_a_kind_does_not_need_may_be_anything() {
+    let read = |json: &str| serde_json::from_str::<Outcome>(json).map_err(|e| e.to_string());
+    let exited = Ok(Outcome::Exited { code: 0 });
+    for json in [
+        r#"{"kind":"exited","code":0,"signal":null,"by":7,"reason":"oom","x":{"y":[1.5]}}"#,
+        r#"{"wait_status":{"kind":"continued"},"code":0,"cause":{"of":"it"},"kind":"exited"}"#,
+    ] {
+        assert_eq!(read(json), exited, "{json}");
+    }
+    for (json, why) in [
+        (r#"{"code":0}"#, "missing field `kind`"),
+        (r#"{"kind":""}"#, "unknown variant ``"),
+        (r#"{"kind":"exited"}"#, "missing field `code`"),
+        (
+            r#"{"kind":"exited","code":"0"}"#,
+            "`code` is not a whole number",
+        ),
+        (r#"{"kind":"exited","code":3000000000}"#, "out of range"),
+        (
+            r#"{"kind":"lost","cause":"boredom"}"#,
+            "unknown variant `boredom`",
+        ),
+        (r#"{"kind":"exited","code":0,"x":1,"x":1}"#, "duplicate"),
+        (
+            r#"{"kind":"exited","code":0,"by":{"x":1,"x":1}}"#,
+            "duplicate",
+        ),
+        (r#"{"kind":"exited","code":0,"code":0}"#, "duplicate"),
+        (
+            r#"{"kind":"stopped","by":"cli","wait_status":{"kind":"continued"}}"#,
+            "unknown variant `continued`",
+        ),
+    ] {
+        let error = read(json).expect_err(json);
+        assert!(error.contains(why), "{json}: {error}");
+    }
+}
+
+#[test]
 fn the_outcomes_look_like_this() {
     let all: Vec<_> = outcomes().iter().map(written).collect();
     insta::assert_snapshot!(all.join("\n"), @r#"

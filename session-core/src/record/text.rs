@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// A string as it stands in what is read, copied only where it has escapes.
 /// (`Cow<str>` by itself is read as a copy.)
-pub(crate) struct Text<'de>(Cow<'de, str>);
+pub(crate) struct Text<'de>(pub(super) Cow<'de, str>);
 
 impl Text<'_> {
     pub(super) fn into_owned(self) -> String {
