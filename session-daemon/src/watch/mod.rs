@@ -34,6 +34,8 @@ use crate::index::Index;
 /// How often to look for projects that are missing: that a disk is mounted, nobody
 /// tells, nor what happens in a directory that may not be read.
 const SEARCH: Duration = Duration::from_secs(3);
+/// How often it is looked at once whether something has moved meanwhile.
+const ROUNDS: usize = 8;
 /// How many events are taken from the kernel at once.
 const BATCH: usize = 256;
 const WAKE: u64 = 0;
@@ -113,6 +115,7 @@ impl Watcher {
             source: projects,
             places: Places::open(),
             search_at: None,
+            is_settled: true,
             sources: Sources::new(&wake)?,
             wake: Arc::clone(&wake),
             commands,
@@ -218,6 +221,8 @@ struct Watch {
     places: Places,
     /// When to look for projects that nothing tells of.
     search_at: Option<Instant>,
+    /// Whether everything that was found is watched.
+    is_settled: bool,
     sources: Sources,
     wake: Arc<OwnedFd>,
     commands: mpsc::Receiver<Command>,
@@ -260,6 +265,9 @@ impl Watch {
             }
             if self.search_at.take_if(|at| *at <= now).is_some() {
                 self.find_projects();
+                if !self.is_settled {
+                    self.eyes.has_moved.set(true);
+                }
             }
             if self.eyes.has_moved.take() {
                 self.watch_places();
@@ -326,7 +334,7 @@ impl Watch {
     /// Whether something may appear without a word.
     fn is_searching(&self) -> bool {
         let is_deaf = self.places.as_fd().is_none();
-        is_deaf || self.projects.values().any(Project::is_missing)
+        is_deaf || !self.is_settled || self.projects.values().any(Project::is_missing)
     }
 
     /// Watches what is at the projects' paths now, and looks through it.
@@ -382,20 +390,22 @@ impl Watch {
     /// Listens where missing projects, and new names of projects, would appear, and
     /// where those that are there would move away.
     fn watch_places(&mut self) {
-        loop {
+        for _ in 0..ROUNDS {
             self.eyes.has_moved.set(false);
-            match self.listen_at_places() {
-                // What happened before somebody listened is seen by looking.
-                Anew { held, awaited } if held || awaited => {
-                    if held {
-                        self.reopen();
-                    }
-                    self.find_projects();
-                }
-                _ if self.eyes.has_moved.get() => {}
-                _ => return,
+            let Anew { held, awaited } = self.listen_at_places();
+            // What happened before somebody listened is seen by looking.
+            if held {
+                self.reopen();
+            }
+            if held || awaited {
+                self.find_projects();
+            } else if !self.eyes.has_moved.get() {
+                self.is_settled = true;
+                return;
             }
         }
+        // Somebody moves them about, or looking fails: again, but not at once.
+        self.is_settled = false;
     }
 
     /// Tells whether there are places at which nobody listened before.

@@ -84,7 +84,9 @@ impl Places {
     /// tells whether that is only from now on, or it has gone already.
     pub(super) fn hold(&mut self, directory: &Path) -> bool {
         let mut anew = false;
-        for directory in directory.ancestors() {
+        // From the root on: what moves meanwhile is below a directory that is watched.
+        let mut path: Vec<_> = directory.ancestors().collect();
+        while let Some(directory) = path.pop() {
             // Where that fails, its end is seen only from inside.
             anew |= self.watch(directory, ITSELF, None) == Some(true);
         }
