@@ -268,9 +268,12 @@ impl Signals {
         })
     }
 
-    /// Waits until it is to end.
+    /// Waits until it is to end. That it is to read again is kept for later.
     async fn end(&mut self) {
-        while let Signal::Reread = self.next().await {}
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
     }
 
     async fn next(&mut self) -> Signal {
