@@ -10,7 +10,7 @@ use serde_json::Value;
 use session_core::{Observation, Session, SessionId, SessionManager};
 use tempfile::TempDir;
 
-use crate::process::{Signal, alive, everybody, has_variable, holds_open, kill};
+use crate::process::{Signal, alive, everybody, executes, has_variable, holds_open, kill};
 use crate::ran::{Ran, finish};
 use crate::wait::{PATIENCE, wait_until};
 
@@ -433,11 +433,10 @@ impl Project {
         // What another thread has only just forked has all that we have open, until it
         // is executed.
         let own = std::env::current_exe().unwrap_or_default();
-        let is_forked =
-            |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
+        let own = own.to_string_lossy();
         let started = everybody(|pid| {
             has_variable(pid, &format!("{name}={value}"))
-                || holds_open(pid, self.dir.path()) && !is_forked(pid)
+                || holds_open(pid, self.dir.path()) && !executes(pid, &own)
         });
         started.into_iter().filter(|pid| alive(*pid)).collect()
     }

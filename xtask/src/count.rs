@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{cargo, cargo_command, target};
+use crate::{BUILD_RELEASE, cargo, cargo_command, target};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/instructions.toml");
 
@@ -68,19 +68,18 @@ struct Programs {
 fn build() -> Result<Programs, String> {
     let tests = ["build", "--locked", "--package", "monoco-tests"];
     cargo(&[&tests[..], &["--bin", "counted"]].concat(), &[])?;
-    let monoco = ["build", "--release", "--locked", "--package", "monoco-cli"];
-    cargo(&monoco, &PROFILE)?;
+    cargo(&BUILD_RELEASE, &PROFILE)?;
     Ok(Programs {
         monoco: target().join("release/monoco"),
-        writer: writer(&monoco)?,
+        writer: writer()?,
         counted: target().join("debug/counted"),
     })
 }
 
 /// Compiles what writes records with the core that `monoco` has built. Cargo would build
 /// that once more, with all features that the tests need.
-fn writer(monoco: &[&str]) -> Result<PathBuf, String> {
-    let mut again = cargo_command(monoco);
+fn writer() -> Result<PathBuf, String> {
+    let mut again = cargo_command(&BUILD_RELEASE);
     again.args(["--quiet", "--message-format=json"]);
     let built = told(again.envs(PROFILE))?;
     let is_core = |word: &&str| word.contains("/libsession_core-") && word.ends_with(".rlib");

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{cargo, target};
+use crate::{BUILD_RELEASE, cargo, target};
 
 /// Builds it; where it then stands.
 pub(crate) fn build() -> Result<PathBuf, String> {
@@ -12,9 +12,8 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     // Not position-independent, as Go's programs are not: an address is then where the
     // linker put it, and no supervisor rewrites pages full of them when it starts.
     let flags = "-C target-feature=+crt-static -C relocation-model=static";
-    let mut arguments = vec!["build", "--release", "--locked", "--package", "monoco-cli"];
     // Named, so that the flags are not for what runs while it is built.
-    arguments.extend(["--target", &host]);
+    let arguments = [&BUILD_RELEASE[..], &["--target", &host]].concat();
     cargo(&arguments, &[("RUSTFLAGS", flags)]).map_err(|error| {
         format!("{error} (it needs the static C library: libc6-dev, glibc-static)")
     })?;

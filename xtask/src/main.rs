@@ -85,13 +85,12 @@ fn cargo(arguments: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
+/// What has cargo build the program as it is installed.
+const BUILD_RELEASE: [&str; 5] = ["build", "--release", "--locked", "--package", "monoco-cli"];
+
 /// Builds the program as it is installed; where it then stands.
 fn build_release() -> Result<PathBuf, String> {
-    let package = ["--package", "monoco-cli"];
-    cargo(
-        &[&["build", "--release", "--locked"][..], &package].concat(),
-        &[],
-    )?;
+    cargo(&BUILD_RELEASE, &[])?;
     Ok(target().join("release/monoco"))
 }
 

@@ -85,8 +85,8 @@ impl Places {
     pub(super) fn hold(&mut self, directory: &Path) -> bool {
         let mut anew = false;
         // From the root on: what moves meanwhile is below a directory that is watched.
-        let mut path: Vec<_> = directory.ancestors().collect();
-        while let Some(directory) = path.pop() {
+        let above: Vec<_> = directory.ancestors().collect();
+        for directory in above.into_iter().rev() {
             // Where that fails, its end is seen only from inside.
             anew |= self.watch(directory, ITSELF, None) == Some(true);
         }
