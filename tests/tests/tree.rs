@@ -8,7 +8,8 @@ use monoco_tests::{
     wait_until, works,
 };
 use serde_json::{Value, json};
-use session_core::Liveness;
+use session_core::control::Request;
+use session_core::{ControlError, Liveness, SessionId};
 
 /// A session of a shell script in which `$0` is the scripted agent and `$1` is monoco.
 #[track_caller]
@@ -355,6 +356,31 @@ fn a_session_outlives_the_session_that_started_it_as_an_orphan() {
     project.kill_supervisor(&outer);
     project.run(&["stop", &outer]).ok();
     check_inner(&project, &outer, &inner);
+}
+
+#[test]
+fn who_becomes_a_supervisor_while_the_tree_is_frozen_is_not_left_stopped() {
+    let project = Project::new();
+    let starts = "while :; do \"$1\" run -d -- \"$0\" exit 0 >/dev/null; done";
+    let outer = start_script(&project, &[], starts);
+    let manager = project.manager();
+    for _ in 0..40 {
+        project.run(&["suspend", &outer]).ok();
+        for id in project.ids(&["--status", "running"]) {
+            let id = SessionId::parse(&id).expect("an id");
+            // Whoever is stopped does not answer.
+            match manager
+                .control(&id)
+                .map(|owner| owner.ask(&Request::Status))
+            {
+                Ok(Ok(_)) | Err(_) | Ok(Err(ControlError::OwnerDied(_))) => {}
+                Ok(Err(error)) => panic!("{}", session_core::error_chain(&error)),
+            }
+        }
+        project.run(&["resume", &outer]).ok();
+    }
+    project.run(&["stop", &outer]).ok();
+    project.wait_until_deserted();
 }
 
 #[track_caller]

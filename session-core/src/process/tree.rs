@@ -211,15 +211,21 @@ impl Tree {
     }
 
     fn try_freeze(&self) -> Result<(), TreeError> {
+        let mut asked = Vec::new();
+        let frozen = self.stop_until_rest(&mut asked);
+        let released = self.release_supervisors(&asked);
+        frozen.and(released)
+    }
+
+    fn stop_until_rest(&self, asked: &mut Vec<Pid>) -> Result<(), TreeError> {
         let deadline = Instant::now() + FREEZE_PATIENCE;
         let mut pause = FREEZE_PAUSE;
-        let mut asked: Vec<Pid> = Vec::new();
         let mut before = Found::default();
         while Instant::now() < deadline {
             let found = self.look().map_err(TreeError::Look)?;
             let is_settled = found.is_same_as(&before);
             let members = &found.members;
-            let rests = |member: &Member| member.rests_among(members, &asked);
+            let rests = |member: &Member| member.rests_among(members, asked);
             let restless: Vec<_> = members.iter().filter(|member| !rests(member)).collect();
             if restless.is_empty() && is_settled {
                 return Ok(());
@@ -234,6 +240,25 @@ impl Tree {
             pause = (pause * 2).min(FREEZE_PAUSE_MAX);
         }
         Err(TreeError::Restless)
+    }
+
+    /// Lets go on who was given another session's lease while it was being stopped: a
+    /// supervisor is no member of the tree any more, and nobody would thaw it.
+    fn release_supervisors(&self, asked: &[Pid]) -> Result<(), TreeError> {
+        for pid in asked {
+            // Not ended after the look: so it was this process that holds the lease.
+            if let Some(handle) = ProcessHandle::open(*pid).map_err(TreeError::Look)?
+                && let Some(id) = sys::lease_of(*pid, LEASE_FD).map_err(TreeError::Look)?
+                && id != self.id
+                && !handle.has_ended().map_err(TreeError::Look)?
+            {
+                match handle.signal(libc_signal::CONT) {
+                    Ok(()) | Err(SignalError::Gone(_)) => {}
+                    Err(error) => return Err(TreeError::Signal(error)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets everybody go on.
