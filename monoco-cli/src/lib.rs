@@ -18,22 +18,40 @@ mod project;
 mod tail;
 mod xdg;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use rustix::process::Signal;
+use session_worker::Spare;
 use session_worker::signals::Signals;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    let spare = starts_session(std::env::args_os().skip(1))
+        .then(Spare::fork)
+        .and_then(Result::ok);
     // A limit on the size of files is to be an error of the write that meets it,
     // not our end. Agents start with no signal blocked. Where it cannot be blocked,
     // it ends us, and the session is told as abandoned.
     let _ = Signals::take(&[Signal::XFSZ.as_raw()]);
     match args::Args::read(std::env::args_os()) {
-        Ok(args) => commands::execute(args).into(),
+        Ok(args) => commands::execute(args, spare).into(),
         // Prints help to stdout and exits 0, a usage error to stderr and exits 2.
         Err(error) => error.exit(),
+    }
+}
+
+/// Whether a command line asks for a session, told without reading it all: as long as
+/// this process has touched next to nothing, it forks quickly, into a small supervisor.
+fn starts_session(mut words: impl Iterator<Item = OsString>) -> bool {
+    loop {
+        match words.next() {
+            Some(word) if word == "run" => return true,
+            Some(word) if word == "--project" => drop(words.next()),
+            Some(word) if word.as_encoded_bytes().starts_with(b"--project=") => {}
+            _ => return false,
+        }
     }
 }
 

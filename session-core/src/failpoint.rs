@@ -11,12 +11,17 @@
 //! it passes.
 
 #[cfg(feature = "failpoints")]
-pub use compiled_in::{pass, try_pass};
+pub use compiled_in::{pass, supervises, try_pass};
 
 /// A place at which nothing can be refused: a process can only die there, or be late.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn pass(_place: &'static str) {}
+
+/// From now on this process is a supervisor.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn supervises() {}
 
 /// A place at which the system could refuse something.
 ///
@@ -33,6 +38,7 @@ mod compiled_in {
     use std::collections::BTreeMap;
     use std::fs::File;
     use std::io::{self, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{LazyLock, Mutex, PoisonError};
     use std::time::Duration;
 
@@ -89,17 +95,18 @@ mod compiled_in {
         }
     }
 
+    static IS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
+
     fn role() -> &'static str {
-        static IS_SUPERVISOR: LazyLock<bool> = LazyLock::new(|| {
-            std::env::args_os()
-                .nth(1)
-                .is_some_and(|word| word == "__supervise")
-        });
-        if *IS_SUPERVISOR {
-            "supervisor"
-        } else {
-            "monoco"
+        match IS_SUPERVISOR.load(Ordering::Relaxed) {
+            true => "supervisor",
+            false => "monoco",
         }
+    }
+
+    /// From now on this process is a supervisor.
+    pub fn supervises() {
+        IS_SUPERVISOR.store(true, Ordering::Relaxed);
     }
 
     /// A place at which nothing can be refused: a process can only die there, or be late.

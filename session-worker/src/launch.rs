@@ -16,9 +16,10 @@ use session_core::{
     SessionManager, error_chain, failpoint,
 };
 
-use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
+use crate::handover::{Failure, LEASE_FD, Order, Report, ReportReader, SUPERVISE};
 use crate::process_worker::read_errno;
 use crate::program::{Program, c_string};
+use crate::spare::Spare;
 use crate::sys;
 
 /// A session that is to be started.
@@ -210,6 +211,20 @@ impl Launcher {
         manager: &SessionManager,
         launch: Launch,
     ) -> Result<Launched, LaunchError> {
+        self.launch_under(None, manager, launch)
+    }
+
+    /// The same, under a supervisor that was forked for it. The executable of this
+    /// launcher is used only where that one is gone, or cannot be what is asked for.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn launch_under(
+        &self,
+        spare: Option<Spare>,
+        manager: &SessionManager,
+        launch: Launch,
+    ) -> Result<Launched, LaunchError> {
         let given = launch.cwd.as_deref().map(Directory::open).transpose()?;
         let cwd = match &given {
             Some(directory) => directory.path.clone(),
@@ -240,7 +255,8 @@ impl Launcher {
             env: &launch.env,
             env_remove: &launch.env_remove,
         };
-        self.supervise(manager, claim, &order, &stdin, surroundings)
+        let spare = spare.filter(|_| self.is_plain() && surroundings.are_own());
+        self.supervise(manager, claim, &order, &stdin, (surroundings, spare))
     }
 
     /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and
@@ -268,7 +284,7 @@ impl Launcher {
             argv: Vec::new(),
         };
         let stdin = self.agent_stdin(AgentStdin::Null)?;
-        self.supervise(manager, claim, &order, &stdin, Surroundings::default())
+        self.supervise(manager, claim, &order, &stdin, Default::default())
             .map(|launched| launched.session)
     }
 
@@ -286,9 +302,9 @@ impl Launcher {
         mut claim: Claim,
         order: &Order,
         stdin: &OwnedFd,
-        surroundings: Surroundings<'_>,
+        (surroundings, spare): (Surroundings<'_>, Option<Spare>),
     ) -> Result<Launched, LaunchError> {
-        let report = match self.start_supervisor(&claim, order, stdin, surroundings) {
+        let report = match self.start_supervisor(&claim, order, stdin, surroundings, spare) {
             Ok(report) => report,
             Err(source) => {
                 let error = self.no_supervisor(source);
@@ -323,21 +339,20 @@ impl Launcher {
         order: &Order,
         stdin: &OwnedFd,
         surroundings: Surroundings<'_>,
+        spare: Option<Spare>,
     ) -> io::Result<OwnedFd> {
-        let image = self.image(&order.id, surroundings)?;
         let (report, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        let id = &order.id;
         let order = order.to_file()?;
         let lease = claim.lease().file();
-        let fds: [BorrowedFd<'_>; 7] = [
-            null.as_fd(),
-            null.as_fd(),
-            null.as_fd(),
-            lease.as_fd(),
-            told.as_fd(),
-            order.as_fd(),
-            stdin.as_fd(),
-        ];
+        let handed = [lease.as_fd(), told.as_fd(), order.as_fd(), stdin.as_fd()];
+        // Refused, nothing was handed over: a new supervisor gets it.
+        if spare.is_some_and(|spare| spare.hand_over(id, handed).is_ok()) {
+            return Ok(report);
+        }
+        let image = self.image(id, surroundings)?;
+        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        let fds = [&[null.as_fd(); LEASE_FD as usize][..], &handed].concat();
         let birth = sys::Birth {
             cwd: surroundings.cwd.map(|directory| directory.fd.as_fd()),
             gate: None,
@@ -394,6 +409,11 @@ impl Launcher {
         std::path::absolute(&self.supervisor)
     }
 
+    /// Whether a supervisor of this launcher's is like this process, and may be its child.
+    fn is_plain(&self) -> bool {
+        self.prefix.is_empty() && self.max_files.is_none() && self.parent == sys::Parent::This
+    }
+
     fn no_supervisor(&self, source: io::Error) -> LaunchError {
         let program = self.prefix.first().map(PathBuf::from);
         LaunchError::Supervisor {
@@ -412,6 +432,13 @@ struct Surroundings<'a> {
     cwd: Option<&'a Directory>,
     env: &'a [(OsString, OsString)],
     env_remove: &'a [OsString],
+}
+
+impl Surroundings<'_> {
+    /// Whether they are those of this process.
+    fn are_own(&self) -> bool {
+        self.cwd.is_none() && self.env.is_empty() && self.env_remove.is_empty()
+    }
 }
 
 /// An open directory, and the path that the kernel tells who is in it.

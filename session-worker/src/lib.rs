@@ -15,12 +15,14 @@ mod launch;
 mod process_worker;
 mod program;
 pub mod signals;
+mod spare;
 mod supervisor;
 mod sys;
 
 pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher};
 pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
 pub use program::Program;
+pub use spare::Spare;
 pub use supervisor::supervise_if_asked;
 
 /// The examples of the README, which have to compile.

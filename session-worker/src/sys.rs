@@ -290,6 +290,78 @@ unsafe fn execute(
     worst
 }
 
+/// Which of two processes goes on from a fork.
+pub(crate) enum Side {
+    Parent,
+    /// With the descriptor that it was given.
+    Child(OwnedFd),
+}
+
+/// Forks a child that goes on in the same program: in an OS session of its own, with
+/// `null` as its descriptors 0, 1 and 2, `ear` at the number `at`, none besides, no
+/// signal blocked, and those for broken pipes ignored, as in every Rust program.
+pub(crate) fn fork_spare(null: BorrowedFd<'_>, ear: BorrowedFd<'_>, at: RawFd) -> io::Result<Side> {
+    // SAFETY: who calls this has one thread, so that the child may do what it likes.
+    // Nothing of the parent's owns a descriptor in the child: it never returns to
+    // where they are closed.
+    unsafe {
+        match libc::fork() {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => {}
+            _ => return Ok(Side::Parent),
+        }
+        libc::setsid();
+        reset_signals();
+        ignore_signal(libc::SIGPIPE);
+        let away = |fd: BorrowedFd<'_>| libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, at + 1);
+        let (null, ear) = (away(null), away(ear));
+        let placed = (0..3).all(|target| libc::dup3(null, target, 0) == target)
+            && libc::dup3(ear, at, libc::O_CLOEXEC) == at
+            && libc::syscall(libc::SYS_close_range, 3, at - 1, 0) == 0
+            && libc::syscall(libc::SYS_close_range, at + 1, libc::c_uint::MAX, 0) == 0;
+        if !placed {
+            libc::_exit(0);
+        }
+        Ok(Side::Child(OwnedFd::from_raw_fd(at)))
+    }
+}
+
+/// Has others see `words` behind this program's name, instead of its arguments, as far
+/// as these have room for them.
+pub(crate) fn retitle(words: &[&str]) {
+    // Where the arguments are cannot be told, they stay to be seen.
+    let Some((start, end)) = arguments() else {
+        return;
+    };
+    // SAFETY: the kernel put the arguments there, in memory of ours that can be written
+    // (proc_pid_stat(5)). There is one thread, and nobody holds a reference into them:
+    // std hands out copies, which from now on are of these words. They end with a NUL
+    // byte, as they did.
+    let arguments = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) };
+    let name = arguments.iter().position(|byte| *byte == 0);
+    let Some((_, rest)) = name.and_then(|at| arguments.split_at_mut_checked(at + 1)) else {
+        return;
+    };
+    rest.fill(0);
+    let room = rest.len().saturating_sub(1);
+    let title = words.join("\0");
+    for (slot, byte) in rest[..room].iter_mut().zip(title.bytes()) {
+        *slot = byte;
+    }
+}
+
+/// Where in memory this process's arguments begin and end.
+fn arguments() -> Option<(usize, usize)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the program's name, which may hold anything, comes field 3; `arg_start`
+    // and `arg_end` are fields 48 and 49 (proc_pid_stat(5)).
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_ascii_whitespace().skip(48 - 3);
+    let mut next = || fields.next()?.parse::<usize>().ok();
+    let (start, end) = (next()?, next()?);
+    (start != 0 && start < end).then_some((start, end))
+}
+
 /// Takes a descriptor that the launcher left open at a fixed number.
 pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: `fcntl` on any number is harmless; it tells whether it is open.

@@ -22,17 +22,20 @@ mod wait;
 
 use std::path::Path;
 
+use session_worker::Spare;
+
 use crate::args::{Args, Verb};
 use crate::exit::Exit;
 use crate::{output, project};
 
-/// Does what was asked, and says so if it cannot be done.
-pub(crate) fn execute(args: Args) -> Exit {
+/// Does what was asked, and says so if it cannot be done. `spare` is for the session
+/// that is started, if one is.
+pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
     let project = args.project().map(Path::to_owned);
     let project = project.as_deref();
     let result = match args.verb {
         Verb::Run(run) => {
-            project::open_or_create(project).and_then(|manager| run::run(&manager, run))
+            project::open_or_create(project).and_then(|manager| run::run(&manager, run, spare))
         }
         Verb::Completions(completions) => completions::completions(&completions),
         Verb::Serve(args) => serve::serve(&args.options),

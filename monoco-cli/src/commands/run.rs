@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use session_core::control::Request;
 use session_core::{NewSession, SessionId, SessionManager};
 use session_worker::signals::Signals;
-use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, Launcher};
+use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, Launcher, Spare};
 
 use super::stop::BY;
 use super::wait::told;
@@ -28,13 +28,17 @@ const TERM: i32 = Signal::TERM.as_raw();
 const HUP: i32 = Signal::HUP.as_raw();
 const PIPE: i32 = Signal::PIPE.as_raw();
 
-pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError> {
+pub(super) fn run(
+    manager: &SessionManager,
+    args: Run,
+    spare: Option<Spare>,
+) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
         .map_err(CliError::io("find this program, which is the supervisor"))?
         .short_lived();
     let stdin = agent_stdin(args.detach, args.stdin)?;
     if args.detach {
-        let launched = launcher.launch(manager, launch(args, stdin, None))?;
+        let launched = launcher.launch_under(spare, manager, launch(args, stdin, None))?;
         note(manager);
         return tell(&launched.session.id);
     }
@@ -46,7 +50,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
         None
     };
     let id = early.as_ref().map(|early| early.id.clone());
-    let launched = launcher.launch(manager, launch(args, stdin, id));
+    let launched = launcher.launch_under(spare, manager, launch(args, stdin, id));
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
     note(manager);
     let id = &launched.session.id;

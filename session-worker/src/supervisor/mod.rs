@@ -12,6 +12,8 @@ mod sent;
 mod server;
 mod start;
 
+use session_core::failpoint;
+
 use crate::handover::SUPERVISE;
 
 /// Becomes a supervisor, if that is what this process was started as by a
@@ -23,9 +25,15 @@ pub fn supervise_if_asked() {
         .nth(1)
         .is_some_and(|argument| argument == SUPERVISE);
     if asked {
-        if let Some(supervisor) = start::start() {
-            supervisor.run();
-        }
+        supervise();
         std::process::exit(0);
+    }
+}
+
+/// Owns the session that was handed over until nothing is left to own.
+pub(crate) fn supervise() {
+    failpoint::supervises();
+    if let Some(supervisor) = start::start() {
+        supervisor.run();
     }
 }

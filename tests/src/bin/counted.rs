@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! counted records N PROJECT         makes a project with as many sessions that ended
-//! counted steps PROGRAM COMMAND…    how many instructions COMMAND, and whatever it
-//!                                   starts, executes in processes of PROGRAM
+//! counted steps PROGRAM COMMAND…    how many instructions COMMAND executes as PROGRAM,
+//!                                   and how many do its descendants
 //! ```
 #![expect(clippy::print_stdout, reason = "it tells what it has counted")]
 
@@ -43,7 +43,7 @@ fn records(n: usize, project: &Path) -> ExitCode {
 }
 
 /// Runs `command` until nothing that it has started is left, and prints how many
-/// instructions were executed in processes of `program`.
+/// instructions were executed in processes of `program`: in its first, in the others.
 fn steps(program: &Path, command: &[&str]) -> ExitCode {
     let mut child = Command::new(command[0]);
     child.args(&command[1..]).stdout(Stdio::null());
@@ -59,7 +59,7 @@ fn steps(program: &Path, command: &[&str]) -> ExitCode {
         }
         Err(error) => panic!("{} cannot be executed: {error}", command[0]),
     };
-    let mut n = 0_u64;
+    let mut n = [0_u64; 2];
     // Whoever is traced, and whether instruction by instruction.
     let mut traced: HashMap<i32, bool> = HashMap::new();
     while let Some((pid, status)) = next() {
@@ -83,7 +83,7 @@ fn steps(program: &Path, command: &[&str]) -> ExitCode {
         }
         let step = traced[&pid];
         let is_ours = event != 0 || is_new || signal == libc::SIGTRAP;
-        n += u64::from(step && event == 0 && signal == libc::SIGTRAP);
+        n[usize::from(pid != child)] += u64::from(step && event == 0 && signal == libc::SIGTRAP);
         let go = match step {
             true => libc::PTRACE_SINGLESTEP,
             false => libc::PTRACE_CONT,
@@ -91,7 +91,7 @@ fn steps(program: &Path, command: &[&str]) -> ExitCode {
         // It may have been killed meanwhile; then that is what comes next.
         let _ = ptrace(go, pid, if is_ours { 0 } else { signal });
     }
-    println!("{n}");
+    println!("{} {}", n[0], n[1]);
     ExitCode::SUCCESS
 }
 

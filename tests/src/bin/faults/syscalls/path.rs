@@ -21,7 +21,7 @@ use crate::promise::{check_agents, check_deserted, check_records, check_tidy, en
 pub(super) enum Path {
     /// A session is started, and ends by itself: the launcher.
     Launch = 1,
-    /// The same: the supervisor before it executes its program.
+    /// The same: the supervisor before it is handed the session.
     Birth,
     /// The same: the supervisor.
     Start,
@@ -257,16 +257,18 @@ pub(super) fn discover(path: Path) -> Result<Vec<Call>, String> {
     Ok(seen.without_execution())
 }
 
-/// What a child does before it executes its program, as far as its parent does not
-/// do it as often: strace counts for each process, and hits the parent first.
+/// What a child does before it executes its program, or is handed the session, as far
+/// as its parent does not do it as often: strace counts for each process, and hits the
+/// parent first.
 fn of_child(seen: Vec<Seen>, is_supervisor: bool) -> Result<Vec<Call>, String> {
     let (children, parents): (Vec<_>, Vec<_>) = seen
         .into_iter()
         .partition(|seen| seen.text.contains("] setsid("));
-    let is_meant = |seen: &&Seen| seen.text.contains("\"__supervise\"") == is_supervisor;
+    let is_meant = |seen: &&Seen| seen.text.contains("] recvmsg(") == is_supervisor;
     let child = children.iter().find(is_meant).ok_or("no child was seen")?;
-    let n = child.calls.iter().position(|call| call.name == "execve");
-    let own = &child.calls[..=n.ok_or("it executed nothing")?];
+    let last = if is_supervisor { "recvmsg" } else { "execve" };
+    let n = child.calls.iter().position(|call| call.name == last);
+    let own = &child.calls[..=n.ok_or_else(|| format!("it never called {last}"))?];
     let parents: Vec<_> = parents
         .into_iter()
         .flat_map(Seen::without_execution)
