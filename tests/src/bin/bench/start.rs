@@ -59,12 +59,21 @@ fn supervise(directory: &TempDir, arguments: &[&str]) -> Command {
     Floor::Supervise.command(&[&[directory, Floor::Agent.path()], arguments].concat())
 }
 
+/// The same with all files that Monoco makes.
+fn supervise_with_all_files(directory: &TempDir) -> Command {
+    let directory = directory.path().to_str().expect("a plain path");
+    Floor::Supervise.command(&["-a", directory, Floor::Agent.path()])
+}
+
 fn detached(bench: &Bench, report: &mut Report) {
     let directory = TempDir::new().expect("a temporary directory");
     let project = Project::new();
     let mut contenders = vec![
         Contender::new("C program (supervise)", || {
             ms(time(supervise(&directory, &[])))
+        }),
+        Contender::new("the same, all files", || {
+            ms(time(supervise_with_all_files(&directory)))
         }),
         Contender::new("setsid -f", || ms(time(setsid(&[])))),
         Contender::new("monoco run -d", || {
