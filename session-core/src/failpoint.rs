@@ -145,11 +145,10 @@ mod compiled_in {
     }
 
     fn tell(place: &str) {
-        static FILE: LazyLock<Option<File>> = LazyLock::new(|| {
-            let path = std::env::var_os("MONOCO_FAILPOINTS_PASSED")?;
-            File::options().append(true).create(true).open(path).ok()
-        });
-        if let Some(mut file) = FILE.as_ref() {
+        // Closed again: some processes are handed descriptors at the lowest free numbers.
+        let file = std::env::var_os("MONOCO_FAILPOINTS_PASSED")
+            .and_then(|path| File::options().append(true).create(true).open(path).ok());
+        if let Some(mut file) = file {
             // One write, so that the lines of several processes do not mix.
             let _ = file.write_all(format!("{} {place}\n", role()).as_bytes());
         }
