@@ -51,6 +51,8 @@ pub(super) struct Ending {
     pub(super) cause: Cause,
     /// Who wants to know when it is over.
     pub(super) askers: Vec<Ticket>,
+    /// Whether somebody could not be looked for, and so was not asked.
+    must_ask: bool,
     kill_at: Instant,
     pause: Duration,
     look_at: Option<Instant>,
@@ -72,16 +74,13 @@ impl Ending {
     /// Asks everybody to end. Who is given no time is not asked: a kill is KILL alone.
     pub(super) fn begin(cause: Cause, grace: Duration, worker: &ProcessWorker) -> Self {
         let now = Instant::now();
-        if !grace.is_zero() {
-            // A refusal shows again with KILL, and is reported then.
-            let _ = worker.tree().map(Tree::ask_to_end);
-        }
         let kill_at = now
             .checked_add(grace)
             .unwrap_or(now + Duration::from_secs(86_400 * 365));
         Self {
             cause,
             askers: Vec::new(),
+            must_ask: !grace.is_zero() && could_not_ask(worker),
             kill_at,
             pause: KILL_AGAIN,
             look_at: None,
@@ -111,8 +110,10 @@ impl Ending {
         let Ok(tree) = worker.tree() else {
             return Progress::Over;
         };
-        self.look_at = (!worker.hears_of_deaths()).then(|| now + LOOK_AGAIN);
         let left = tree.pids();
+        self.must_ask = self.must_ask && now < self.kill_at && could_not_ask(worker);
+        let must_look = self.must_ask || left.is_err() || !worker.hears_of_deaths();
+        self.look_at = must_look.then(|| now + LOOK_AGAIN);
         self.over = ended && matches!(&left, Ok(pids) if pids.is_empty());
         if self.over {
             return Progress::Over;
@@ -129,4 +130,11 @@ impl Ending {
             Ok(_) | Err(_) => Progress::Goes,
         }
     }
+}
+
+/// Asks everybody to end; tells whether somebody could not be looked for. A refusal
+/// shows again with KILL, and is reported then.
+fn could_not_ask(worker: &ProcessWorker) -> bool {
+    let asked = worker.tree().map(Tree::ask_to_end);
+    matches!(asked, Ok(Err(TreeError::Look(_))))
 }
