@@ -7,15 +7,18 @@
 
 mod args;
 mod commands;
+mod config;
 mod describe;
 mod ear;
 mod error;
 mod exit;
 mod follow;
 mod help;
+mod nearest;
 mod output;
 mod project;
 mod tail;
+mod text_file;
 mod xdg;
 mod yaml;
 

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod completions;
+mod config;
 mod doctor;
 mod each;
 mod kill;
@@ -35,6 +36,9 @@ pub(crate) fn execute(args: Args) -> Exit {
             project::open_or_create(project).and_then(|manager| run::run(&manager, run))
         }
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Config(args) => {
+            project::find(project).and_then(|project| config::config(project.as_deref(), &args))
+        }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
         verb => project::open(project).and_then(|manager| match verb {
@@ -51,9 +55,11 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
-                unreachable!("matched above")
-            }
+            Verb::Run(_)
+            | Verb::Completions(_)
+            | Verb::Config(_)
+            | Verb::Serve(_)
+            | Verb::Service(_) => unreachable!("matched above"),
         }),
     };
     match result {
