@@ -5,6 +5,7 @@ pub(crate) mod duration;
 mod label;
 mod listen;
 pub(crate) mod names;
+mod roles;
 mod serve;
 mod service;
 mod signal;
@@ -22,6 +23,7 @@ use session_core::Status;
 
 pub(crate) use config::Config;
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
+pub(crate) use roles::Roles;
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};
@@ -79,6 +81,7 @@ pub(crate) enum Verb {
     Adopt(Adopt),
     Reconcile(Reconcile),
     Doctor(Doctor),
+    Roles(Roles),
     Config(Config),
     Serve(Box<Serve>),
     Service(Service),

@@ -99,6 +99,9 @@ pub(crate) enum CliError {
     /// What is configured cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// There is no such role.
+    #[error("no such role: `{name}`{instead} (`monoco roles` lists all)")]
+    NoSuchRole { name: String, instead: String },
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

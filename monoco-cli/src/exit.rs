@@ -107,6 +107,7 @@ impl Exit {
             | CliError::Serve(_)
             | CliError::NoTokenFile
             | CliError::Config(_)
+            | CliError::NoSuchRole { .. }
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

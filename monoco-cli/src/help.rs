@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
-    ("Set up", &["config"]),
+    ("Set up", &["roles", "config"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -115,6 +115,7 @@ mod tests {
           service      Let systemd keep `monoco serve` running for this account
 
         Set up:
+          roles        List the roles that agents can be given, or show one of them
           config       Show what is configured, and where each value comes from
 
         Other:

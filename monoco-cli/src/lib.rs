@@ -17,6 +17,7 @@ mod help;
 mod nearest;
 mod output;
 mod project;
+mod roles;
 mod tail;
 mod text_file;
 mod xdg;

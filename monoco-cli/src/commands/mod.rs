@@ -13,6 +13,7 @@ mod ps;
 mod reconcile;
 mod resume;
 mod rm;
+mod roles;
 mod run;
 mod serve;
 pub(crate) mod service;
@@ -36,6 +37,9 @@ pub(crate) fn execute(args: Args) -> Exit {
             project::open_or_create(project).and_then(|manager| run::run(&manager, run))
         }
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Roles(args) => {
+            project::find(project).and_then(|project| roles::roles(project.as_deref(), &args))
+        }
         Verb::Config(args) => {
             project::find(project).and_then(|project| config::config(project.as_deref(), &args))
         }
@@ -57,6 +61,7 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
             Verb::Run(_)
             | Verb::Completions(_)
+            | Verb::Roles(_)
             | Verb::Config(_)
             | Verb::Serve(_)
             | Verb::Service(_) => unreachable!("matched above"),
