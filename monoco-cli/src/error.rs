@@ -9,6 +9,7 @@ use session_core::{ActError, ClaimError, ControlError, LookError, SessionId, Sto
 use session_worker::LaunchError;
 
 use crate::commands::service::ServiceError;
+use crate::config::ConfigError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,12 @@ pub(crate) enum CliError {
          path; name a file with --token-file"
     )]
     NoTokenFile,
+    /// What is configured cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no such role.
+    #[error("no such role: `{name}`{instead} (`monoco roles` lists all)")]
+    NoSuchRole { name: String, instead: String },
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

@@ -11,7 +11,7 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
-    /// `doctor` found something.
+    /// `doctor` found something; `config` did not.
     pub(crate) const FINDINGS: Self = Self(1);
     /// The service is installed, but does not run: as systemctl has it.
     pub(crate) const NOT_RUNNING: Self = Self(3);
@@ -106,6 +106,8 @@ impl Exit {
             | CliError::Service(_)
             | CliError::Serve(_)
             | CliError::NoTokenFile
+            | CliError::Config(_)
+            | CliError::NoSuchRole { .. }
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

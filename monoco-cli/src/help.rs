@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
+    ("Set up", &["roles", "config"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -112,6 +113,10 @@ mod tests {
         A daemon:
           serve        Serve sessions over HTTP, live, to this machine only
           service      Let systemd keep `monoco serve` running for this account
+
+        Set up:
+          roles        List the roles that agents can be given, or show one of them
+          config       Show what is configured, and where each value comes from
 
         Other:
           completions  Print the completions for a shell

@@ -7,16 +7,21 @@
 
 mod args;
 mod commands;
+mod config;
 mod describe;
 mod ear;
 mod error;
 mod exit;
 mod follow;
 mod help;
+mod nearest;
 mod output;
 mod project;
+mod roles;
 mod tail;
+mod text_file;
 mod xdg;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod completions;
+mod config;
 mod doctor;
 mod each;
 mod kill;
@@ -12,6 +13,7 @@ mod ps;
 mod reconcile;
 mod resume;
 mod rm;
+mod roles;
 mod run;
 mod serve;
 pub(crate) mod service;
@@ -38,6 +40,12 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
             project::open_or_create(project).and_then(|manager| run::run(&manager, run, spare))
         }
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Roles(args) => {
+            project::find(project).and_then(|project| roles::roles(project.as_deref(), &args))
+        }
+        Verb::Config(args) => {
+            project::find(project).and_then(|project| config::config(project.as_deref(), &args))
+        }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
         verb => project::open(project).and_then(|manager| match verb {
@@ -54,9 +62,12 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
-                unreachable!("matched above")
-            }
+            Verb::Run(_)
+            | Verb::Completions(_)
+            | Verb::Roles(_)
+            | Verb::Config(_)
+            | Verb::Serve(_)
+            | Verb::Service(_) => unreachable!("matched above"),
         }),
     };
     match result {
