@@ -84,6 +84,13 @@ impl Timestamp {
         TimeZone::UTC.to_timestamp(civil.ok()?).ok().map(Self)
     }
 
+    /// The time that is `seconds` after 1970-01-01 UTC; `None` where a record could
+    /// not tell it.
+    #[must_use]
+    pub fn from_second(seconds: i64) -> Option<Self> {
+        jiff::Timestamp::from_second(seconds).ok().map(Self)
+    }
+
     /// Seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn as_second(self) -> i64 {

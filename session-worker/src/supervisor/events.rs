@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp, WaitStatus,
-    WriteError, error_chain, failpoint,
+    Claim, ClaimError, LastWords, Outcome, RuntimeError, RuntimeSession, Status, Timestamp,
+    WaitStatus, WriteError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
@@ -323,7 +323,7 @@ impl Supervisor {
         let Some((outcome, at)) = self.see_end() else {
             return;
         };
-        match self.claim().finish_at(outcome, at) {
+        match self.claim().finish_at(outcome, LastWords::default(), at) {
             // Written, only not for certain on disk: true nevertheless.
             Ok(()) | Err(ClaimError::Write(WriteError::DurabilityUnknown { .. })) => {
                 self.write_again = None;
