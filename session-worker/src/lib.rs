@@ -21,7 +21,9 @@ mod supervisor;
 mod sys;
 
 pub use hooks::{Hook, Hooks};
-pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher};
+pub use launch::{
+    Adoption, AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher,
+};
 pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
 pub use program::Program;
 pub use reading::{

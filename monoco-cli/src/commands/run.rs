@@ -158,6 +158,7 @@ fn launch(args: Run, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
         leave_children: args.leave_children,
         remove_at_end: args.rm,
         grace: DEFAULT_GRACE,
+        ..Launch::default()
     }
 }
 
