@@ -12,13 +12,15 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
-    SessionManager, error_chain, failpoint,
+    Claim, ClaimError, ConversationError, ConversationLease, Liveness, LookError, NewSession,
+    Outcome, Session, SessionId, SessionManager, error_chain, failpoint,
 };
 
 use crate::handover::{Failure, LEASE_FD, Order, Report, ReportReader, SUPERVISE};
+use crate::hooks::Hooks;
 use crate::process_worker::read_errno;
 use crate::program::{Program, c_string};
+use crate::reading::Reading;
 use crate::spare::Spare;
 use crate::sys;
 
@@ -45,6 +47,50 @@ pub struct Launch {
     pub remove_at_end: bool,
     /// How long what the agent leaves running has to end after TERM.
     pub grace: Duration,
+    /// How to read what the agent prints: its conversation's id, and what it says of its
+    /// end, come into the record.
+    pub reading: Option<Reading>,
+    /// What else is to be run when the agent runs, and when it has ended.
+    pub hooks: Hooks,
+    /// The directory of the leases on conversations, one for all projects. With it no
+    /// two living sessions hold the same conversation: one whose id is in `session` is
+    /// taken before anything is recorded, one that the agent makes up once it is heard.
+    pub conversations: Option<PathBuf>,
+    /// The lease on the conversation, where it was taken before, for the id in `session`.
+    pub conversation: Option<ConversationLease>,
+}
+
+impl Default for Launch {
+    /// Nothing to start yet: with `argv` this is a session like any other.
+    fn default() -> Self {
+        Self {
+            session: NewSession::default(),
+            argv: Vec::new(),
+            stdin: AgentStdin::Null,
+            cwd: None,
+            env: Vec::new(),
+            env_remove: Vec::new(),
+            leave_children: false,
+            remove_at_end: false,
+            grace: DEFAULT_GRACE,
+            reading: None,
+            hooks: Hooks::default(),
+            conversations: None,
+            conversation: None,
+        }
+    }
+}
+
+/// How an orphan is watched that gets a new supervisor.
+#[derive(Debug, Default)]
+pub struct Adoption {
+    /// How to read what the agent prints.
+    pub reading: Option<Reading>,
+    /// What else is to be run; `on_start` is not, since the agent runs already.
+    pub hooks: Hooks,
+    /// The directory of the leases on conversations. One that is held by another
+    /// session by now stays there.
+    pub conversations: Option<PathBuf>,
 }
 
 /// Where an agent reads from.
@@ -112,6 +158,10 @@ pub enum LaunchError {
     /// The supervisor died before it told anything.
     #[error("the supervisor of session {0} died while it was starting")]
     SupervisorDied(SessionId),
+    /// Another session holds the conversation, or its lease cannot be had. Nothing was
+    /// recorded.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
     /// The supervisor could not do it.
     #[error("{0}")]
     Failed(String),
@@ -235,25 +285,50 @@ impl Launcher {
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         let stdin = self.agent_stdin(launch.stdin)?;
-        let claim = manager.claim_unannounced(NewSession {
+        let project = absolute(manager)?;
+        let id = launch.session.id.clone().unwrap_or_else(SessionId::random);
+        let conversation = match launch.conversation {
+            None => conversation(
+                &launch.session,
+                launch.conversations.as_deref(),
+                &project,
+                &id,
+            )?,
+            taken => taken,
+        };
+        let recorded = manager.claim_unannounced(NewSession {
+            id: Some(id),
             command,
             cwd: Some(cwd),
             ..launch.session
-        })?;
+        });
+        let claim = match recorded {
+            Ok(claim) => claim,
+            Err(error) => {
+                // What cannot be removed is taken over by the next; the first error counts.
+                let _ = conversation.map(ConversationLease::release);
+                return Err(error.into());
+            }
+        };
         failpoint::pass("launch.recorded");
         let order = Order {
-            project: absolute(manager)?,
+            project,
             id: claim.session().id.clone(),
             adopt: false,
             leave_children: launch.leave_children,
             remove_at_end: launch.remove_at_end,
             grace_seconds: launch.grace.as_secs_f64(),
+            reading: launch.reading,
+            hooks: launch.hooks,
+            conversations: launch.conversations,
+            has_conversation: conversation.is_some(),
             argv: launch.argv,
         };
         let surroundings = Surroundings {
             cwd: given.as_ref(),
             env: &launch.env,
             env_remove: &launch.env_remove,
+            conversation: conversation.as_ref(),
         };
         let spare = spare.filter(|_| self.is_plain() && surroundings.are_own());
         self.supervise(manager, claim, &order, &stdin, (surroundings, spare))
@@ -265,7 +340,12 @@ impl Launcher {
     /// # Errors
     /// [`LaunchError::NotAnOrphan`] when the session has an owner, has ended, or
     /// cannot be told; whatever else stands in the way.
-    pub fn adopt(&self, manager: &SessionManager, id: &SessionId) -> Result<Session, LaunchError> {
+    pub fn adopt(
+        &self,
+        manager: &SessionManager,
+        id: &SessionId,
+        adoption: Adoption,
+    ) -> Result<Session, LaunchError> {
         let seen = manager.get(id)?;
         if seen.liveness != Liveness::Orphan {
             return Err(LaunchError::NotAnOrphan {
@@ -281,6 +361,10 @@ impl Launcher {
             leave_children: false,
             remove_at_end: false,
             grace_seconds: DEFAULT_GRACE.as_secs_f64(),
+            reading: adoption.reading,
+            hooks: adoption.hooks,
+            conversations: adoption.conversations,
+            has_conversation: false,
             argv: Vec::new(),
         };
         let stdin = self.agent_stdin(AgentStdin::Null)?;
@@ -345,9 +429,11 @@ impl Launcher {
         let id = &order.id;
         let order = order.to_file()?;
         let lease = claim.lease().file();
-        let handed = [lease.as_fd(), told.as_fd(), order.as_fd(), stdin.as_fd()];
+        let mut handed = vec![lease.as_fd(), told.as_fd(), order.as_fd(), stdin.as_fd()];
+        let conversation = surroundings.conversation;
+        handed.extend(conversation.map(|conversation| conversation.file().as_fd()));
         // Refused, nothing was handed over: a new supervisor gets it.
-        if spare.is_some_and(|spare| spare.hand_over(id, handed).is_ok()) {
+        if spare.is_some_and(|spare| spare.hand_over(id, &handed).is_ok()) {
             return Ok(report);
         }
         let image = self.image(id, surroundings)?;
@@ -432,6 +518,7 @@ struct Surroundings<'a> {
     cwd: Option<&'a Directory>,
     env: &'a [(OsString, OsString)],
     env_remove: &'a [OsString],
+    conversation: Option<&'a ConversationLease>,
 }
 
 impl Surroundings<'_> {
@@ -485,6 +572,21 @@ fn unreported(manager: &SessionManager, id: &SessionId) -> Result<Session, Launc
     }
     manager.settle(id)?;
     Err(LaunchError::SupervisorDied(id.clone()))
+}
+
+/// The lease on the conversation that is asked for, where conversations are kept apart.
+fn conversation(
+    new: &NewSession,
+    dir: Option<&Path>,
+    project: &Path,
+    id: &SessionId,
+) -> Result<Option<ConversationLease>, ConversationError> {
+    match (dir, &new.engine, &new.conversation_id) {
+        (Some(dir), Some(engine), Some(conversation)) => {
+            ConversationLease::take(dir, engine, conversation, project, id).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {

@@ -11,17 +11,25 @@
 //! Linux 5.10 or later: it rests on pidfds, `close_range(2)` and subreapers.
 
 mod handover;
+mod hooks;
 mod launch;
 mod process_worker;
 mod program;
+mod reading;
 pub mod signals;
 mod spare;
 mod supervisor;
 mod sys;
 
-pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher};
+pub use hooks::{Hook, Hooks};
+pub use launch::{
+    Adoption, AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher,
+};
 pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
 pub use program::Program;
+pub use reading::{
+    At, Condition, Literal, MAX_LINE_LEN, Reading, Rule, RuleVerdict, Show, Shown, When,
+};
 pub use spare::Spare;
 pub use supervisor::supervise_if_asked;
 

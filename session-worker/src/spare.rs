@@ -18,15 +18,15 @@ use rustix::net::{
 };
 use session_core::{SessionId, failpoint};
 
-use crate::handover::{LEASE_FD, STDIN_FD, SUPERVISE};
+use crate::handover::{CONVERSATION_FD, LEASE_FD, STDIN_FD, SUPERVISE};
 use crate::{supervisor, sys};
 
-/// How many descriptors are sent, the lease first.
-pub(crate) const N_SENT: usize = (STDIN_FD - LEASE_FD + 1) as usize;
+/// How many descriptors can be sent, the lease first, a conversation last.
+const MAX_SENT: usize = (CONVERSATION_FD - LEASE_FD + 1) as usize;
 
 /// Behind all that are sent: the kernel gives the lowest free numbers, in order, so
 /// that the lease arrives at the one by which supervisors are told (`unix(7)`).
-const EAR_FD: i32 = STDIN_FD + 1;
+const EAR_FD: i32 = CONVERSATION_FD + 1;
 
 /// A child that waits to become a session's supervisor.
 #[derive(Debug)]
@@ -65,10 +65,10 @@ impl Spare {
 
     /// Makes it the supervisor of session `id`. What was sent is not with us any more:
     /// if the child dies before it takes it, the kernel closes it.
-    pub(crate) fn hand_over(self, id: &SessionId, fds: [BorrowedFd<'_>; N_SENT]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(N_SENT))];
+    pub(crate) fn hand_over(self, id: &SessionId, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        let fits = rights.push(SendAncillaryMessage::ScmRights(&fds));
+        let fits = rights.push(SendAncillaryMessage::ScmRights(fds));
         assert!(fits, "there is room for so many");
         let id = [IoSlice::new(id.as_str().as_bytes())];
         sendmsg(&self.0, &id, &mut rights, SendFlags::NOSIGNAL)?;
@@ -80,7 +80,7 @@ impl Spare {
 /// at the numbers of [`handover`](crate::handover).
 fn hear(ear: OwnedFd) -> io::Result<SessionId> {
     failpoint::pass("spare.waits");
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(N_SENT))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut id = [0; 64];
     let message = loop {
@@ -95,8 +95,8 @@ fn hear(ear: OwnedFd) -> io::Result<SessionId> {
         _ => None,
     });
     let sent: Vec<OwnedFd> = sent.flatten().collect();
-    let numbers = sent.iter().map(AsRawFd::as_raw_fd);
-    if !numbers.eq(LEASE_FD..=STDIN_FD) {
+    let numbers = || sent.iter().map(AsRawFd::as_raw_fd);
+    if !numbers().eq(LEASE_FD..=STDIN_FD) && !numbers().eq(LEASE_FD..=CONVERSATION_FD) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let id = std::str::from_utf8(&id[..message.bytes]).ok();

@@ -1,13 +1,14 @@
 //! `monoco adopt`: give orphans a new owner.
 
 use session_core::{Liveness, SessionManager};
-use session_worker::Launcher;
+use session_worker::{Adoption, Launcher};
 
 use super::each::each;
 use crate::args::Adopt;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output;
+use crate::output::stream::reading_for;
+use crate::{output, xdg};
 
 pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
@@ -23,7 +24,12 @@ pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliE
         return Ok(Exit::SUCCESS);
     }
     each(manager, &names, |id| {
-        Ok(launcher.adopt(manager, id).map(|_| ())?)
+        let adoption = Adoption {
+            reading: reading_for(manager.get(id)?.session.engine.as_deref()),
+            conversations: xdg::conversations(),
+            ..Adoption::default()
+        };
+        Ok(launcher.adopt(manager, id, adoption).map(|_| ())?)
     })
 }
 

@@ -18,6 +18,7 @@ use crate::args::Run;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
+use crate::output::stream::reading_for;
 use crate::{output, xdg};
 
 /// The variable that tells an agent's session to what the agent starts.
@@ -65,7 +66,7 @@ pub(super) fn run(
         end: launched.end,
         signals,
         log: Follower::new(log, 0),
-        out: LogOutput::stdout(false),
+        out: LogOutput::stdout(false, reading_for(launched.session.engine.as_deref())),
     }
     .until_end()
 }
@@ -162,6 +163,7 @@ fn launch(args: Run, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
         leave_children: args.leave_children,
         remove_at_end: args.rm,
         grace: DEFAULT_GRACE,
+        ..Launch::default()
     }
 }
 
