@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use session_core::{ActError, ClaimError, ControlError, LookError, SessionId, StoreError};
 use session_worker::LaunchError;
 
+use crate::commands::run::PromptError;
 use crate::commands::service::ServiceError;
+use crate::engines::EnginesError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,17 @@ pub(crate) enum CliError {
          `monoco adopt {id}` gives it a new owner"
     )]
     SupervisorDied { id: SessionId },
+    /// The engines could not be told, or not the one that was asked for.
+    #[error(transparent)]
+    Engines(#[from] EnginesError),
+    /// Nothing says who is to be told the prompt.
+    #[error(
+        "nothing says what to run: give a command, or an engine (-e); `monoco engines` lists them"
+    )]
+    NoEngine,
+    /// An engine cannot be told this.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// The service could not be dealt with.
     #[error(transparent)]
     Service(#[from] ServiceError),

@@ -3,6 +3,7 @@
 use session_core::{End, Outcome, Session, SpawnFailure, Status, WaitStatus};
 use session_worker::LaunchError;
 
+use crate::commands::run::PromptError;
 use crate::error::CliError;
 
 /// With which code this process ends.
@@ -11,6 +12,8 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
+    /// The command line makes no sense.
+    pub(crate) const USAGE: Self = Self(2);
     /// `doctor` found something.
     pub(crate) const FINDINGS: Self = Self(1);
     /// The service is installed, but does not run: as systemctl has it.
@@ -85,6 +88,7 @@ impl Exit {
             CliError::Launch(LaunchError::NotFound(_)) => Self::NOT_FOUND,
             CliError::Launch(LaunchError::NotExecutable(_)) => Self::NOT_EXECUTABLE,
             CliError::TimedOut { .. } => Self::TIMED_OUT,
+            CliError::NoEngine | CliError::Prompt(PromptError::Empty) => Self::USAGE,
             CliError::NoProject(_)
             | CliError::Project { .. }
             | CliError::WorkingDirectory(_)
@@ -103,6 +107,8 @@ impl Exit {
             | CliError::Orphan(_)
             | CliError::HandsOff { .. }
             | CliError::SupervisorDied { .. }
+            | CliError::Engines(_)
+            | CliError::Prompt(_)
             | CliError::Service(_)
             | CliError::Serve(_)
             | CliError::NoTokenFile

@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
     ),
     ("Look", &["ps", "show", "logs", "wait"]),
+    ("Agents", &["engines"]),
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
@@ -99,6 +100,9 @@ mod tests {
           show         Show whole records, and whether to believe them
           logs         Print what an agent printed
           wait         Wait until sessions have ended
+
+        Agents:
+          engines      List the engines of `run -e`: which are ready, and why not
 
         Tidy up:
           rm           Remove ended sessions: their records and their logs

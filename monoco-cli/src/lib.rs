@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod describe;
 mod ear;
+mod engines;
 mod error;
 mod exit;
 mod follow;

@@ -23,18 +23,23 @@ pub(crate) fn open(named: Option<&Path>) -> Result<SessionManager, CliError> {
     }
 }
 
-/// As [`open`]; where there is no project, makes one: in the directory that was
-/// named, at the root of the git repository, or here.
-pub(crate) fn open_or_create(named: Option<&Path>) -> Result<SessionManager, CliError> {
-    Ok(SessionManager::create(here(named)?)?)
-}
-
-fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
+/// Where `run` has its project, or makes one: the directory that was named, the root
+/// of the project or of the git repository, or here.
+pub(crate) fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(project) = named_project(named)? {
         return Ok(project);
     }
     let cwd = working_directory()?;
     Ok(SessionManager::find_project(&cwd).unwrap_or(cwd))
+}
+
+/// The project that was named, or that the working directory is in: what `run` would
+/// use, where it need not make one.
+pub(crate) fn find(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
+    match named_project(named)? {
+        Some(project) => Ok(Some(project)),
+        None => Ok(SessionManager::find_project(&working_directory()?)),
+    }
 }
 
 /// The projects that are to be served: those that were named, or the one that `run`

@@ -5,6 +5,7 @@ mod adopt;
 mod completions;
 mod doctor;
 mod each;
+mod engines;
 mod kill;
 mod logs;
 mod prune;
@@ -12,7 +13,7 @@ mod ps;
 mod reconcile;
 mod resume;
 mod rm;
-mod run;
+pub(crate) mod run;
 mod serve;
 pub(crate) mod service;
 mod show;
@@ -31,9 +32,8 @@ pub(crate) fn execute(args: Args) -> Exit {
     let project = args.project().map(Path::to_owned);
     let project = project.as_deref();
     let result = match args.verb {
-        Verb::Run(run) => {
-            project::open_or_create(project).and_then(|manager| run::run(&manager, run))
-        }
+        Verb::Run(args) => run::run(project, *args),
+        Verb::Engines(args) => engines::engines(project, &args),
         Verb::Completions(completions) => completions::completions(&completions),
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
@@ -51,7 +51,11 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
+            Verb::Run(_)
+            | Verb::Engines(_)
+            | Verb::Completions(_)
+            | Verb::Serve(_)
+            | Verb::Service(_) => {
                 unreachable!("matched above")
             }
         }),

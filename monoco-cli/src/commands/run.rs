@@ -1,9 +1,14 @@
 //! `monoco run`: run an agent as a session that outlives this terminal.
 
+mod agent;
+mod dry_run;
+mod prompt;
+mod shell;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use rustix::process::Signal;
@@ -12,13 +17,16 @@ use session_core::{NewSession, SessionId, SessionManager};
 use session_worker::signals::Signals;
 use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, Launcher};
 
+use agent::{Agent, Told};
+pub(crate) use prompt::PromptError;
+
 use super::stop::BY;
 use super::wait::told;
 use crate::args::Run;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
-use crate::{output, xdg};
+use crate::{output, project, xdg};
 
 /// The variable that tells an agent's session to what the agent starts.
 const SESSION_ID_VAR: &str = session_core::process::SESSION_ID_VAR;
@@ -28,13 +36,33 @@ const TERM: i32 = Signal::TERM.as_raw();
 const HUP: i32 = Signal::HUP.as_raw();
 const PIPE: i32 = Signal::PIPE.as_raw();
 
-pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError> {
+pub(super) fn run(project: Option<&Path>, args: Run) -> Result<Exit, CliError> {
+    let project = project::here(project)?;
+    let agent = Agent::of(&project, &args)?;
+    let stdin = match &agent.told {
+        // Some engines wait for the end of a pipe, others take it for a prompt.
+        Some(_) if !args.stdin => AgentStdin::Null,
+        Some(_) => agent_stdin(true, true)?,
+        None => agent_stdin(args.detach, args.stdin)?,
+    };
+    if args.dry_run {
+        return dry_run::dry_run(&project, &args, &agent, stdin);
+    }
+    agent.told.iter().for_each(Told::tell_added);
+    start(&SessionManager::create(project)?, args, agent, stdin)
+}
+
+fn start(
+    manager: &SessionManager,
+    args: Run,
+    agent: Agent,
+    stdin: AgentStdin,
+) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
         .map_err(CliError::io("find this program, which is the supervisor"))?
         .short_lived();
-    let stdin = agent_stdin(args.detach, args.stdin)?;
     if args.detach {
-        let launched = launcher.launch(manager, launch(args, stdin, None))?;
+        let launched = launcher.launch(manager, launch(args, agent, stdin, None))?;
         note(manager);
         return tell(&launched.session.id);
     }
@@ -46,7 +74,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
         None
     };
     let id = early.as_ref().map(|early| early.id.clone());
-    let launched = launcher.launch(manager, launch(args, stdin, id));
+    let launched = launcher.launch(manager, launch(args, agent, stdin, id));
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
     note(manager);
     let id = &launched.session.id;
@@ -133,13 +161,19 @@ impl EarlyLog {
     }
 }
 
-fn launch(args: Run, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
+fn launch(args: Run, agent: Agent, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
     let parent_id = std::env::var(SESSION_ID_VAR).ok();
+    let (engine, conversation_id) = match agent.told {
+        Some(told) => (Some(told.engine), told.conversation),
+        None => (None, None),
+    };
     Launch {
         session: NewSession {
             id,
             issue_id: args.issue,
             role_name: args.role,
+            engine,
+            conversation_id,
             name: args.name,
             labels: args
                 .label
@@ -150,10 +184,10 @@ fn launch(args: Run, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
             timeout: args.timeout,
             ..NewSession::default()
         },
-        argv: args.command,
+        argv: agent.argv,
         stdin,
         cwd: None,
-        env: Vec::new(),
+        env: agent.env,
         env_remove: Vec::new(),
         leave_children: args.leave_children,
         remove_at_end: args.rm,
