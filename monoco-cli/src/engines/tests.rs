@@ -206,3 +206,13 @@ fn an_id_is_never_an_option_or_a_path() {
         assert!(codex.resume_command(id, "p", &[]).is_ok(), "{id}");
     }
 }
+
+#[test]
+fn a_conversation_that_is_not_known_is_recognised() {
+    let claude = engine("", "claude");
+    let says = r#"{"errors":["No conversation found with session ID: b7ef3982"]}"#;
+    assert!(claude.knows_no_conversation(1, says));
+    assert!(!claude.knows_no_conversation(0, says));
+    assert!(!claude.knows_no_conversation(1, "API Error: 400"));
+    assert!(!engine("", "amp").knows_no_conversation(1, says), "nothing says how");
+}
