@@ -1,7 +1,7 @@
 //! `monoco adopt`: give orphans a new owner.
 
 use session_core::{Liveness, SessionManager};
-use session_worker::Launcher;
+use session_worker::{Adoption, Launcher};
 
 use super::each::each;
 use crate::args::Adopt;
@@ -23,7 +23,9 @@ pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliE
         return Ok(Exit::SUCCESS);
     }
     each(manager, &names, |id| {
-        Ok(launcher.adopt(manager, id).map(|_| ())?)
+        Ok(launcher
+            .adopt(manager, id, Adoption::default())
+            .map(|_| ())?)
     })
 }
 

@@ -192,6 +192,7 @@ fn launch(args: Run, agent: Agent, stdin: AgentStdin, id: Option<SessionId>) -> 
         leave_children: args.leave_children,
         remove_at_end: args.rm,
         grace: DEFAULT_GRACE,
+        ..Launch::default()
     }
 }
 

@@ -217,6 +217,7 @@ fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
         leave_children: start.leave_children,
         remove_at_end: start.remove_at_end,
         grace: DEFAULT_GRACE,
+        ..Launch::default()
     })
 }
 
