@@ -415,7 +415,7 @@ pub(crate) struct Doctor {
 
 /// List the engines of `run -e`: which are ready, and why not
 ///
-/// An engine is ready when its program is found, tells its version within 2
+/// An engine is ready when its program is found, tells its version within 10
 /// seconds, and something is there that it authenticates with. Its model is not asked.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use session_core::{InvalidConversationId, SessionId, check_conversation_id};
+use session_worker::Reading;
 
 use super::template::{Filling, Template};
 
@@ -25,6 +26,8 @@ pub(crate) struct Engine {
     /// The arguments with which it prints its version.
     pub(super) version: Vec<String>,
     pub(super) credentials: Credentials,
+    /// How what it prints is read.
+    pub(crate) reading: Reading,
     pub(super) unknown_conversation: Option<UnknownConversation>,
     /// Who says all this, the last one first heard.
     pub(crate) sources: Vec<Source>,

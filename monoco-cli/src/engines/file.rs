@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 use serde::Deserialize;
+use session_worker::Reading;
 
 use super::engine::{Conversation, Credentials, Engine, Source, UnknownConversation};
 use super::template::Template;
@@ -30,6 +31,7 @@ pub(super) struct Entry {
     env: Option<BTreeMap<String, String>>,
     version: Option<Vec<String>>,
     credentials: Option<Credentials>,
+    reading: Option<Reading>,
     unknown_conversation: Option<UnknownConversation>,
 }
 
@@ -94,6 +96,7 @@ impl Entry {
             env: later.env.or(self.env),
             version: later.version.or(self.version),
             credentials: later.credentials.or(self.credentials),
+            reading: later.reading.or(self.reading),
             unknown_conversation: later.unknown_conversation.or(self.unknown_conversation),
         }
     }
@@ -117,6 +120,7 @@ impl Entry {
             env: self.env.unwrap_or_default(),
             version: self.version.unwrap_or_else(|| vec!["--version".to_owned()]),
             credentials: self.credentials.unwrap_or_default(),
+            reading: self.reading.unwrap_or_default(),
             unknown_conversation: self.unknown_conversation,
             sources,
         };

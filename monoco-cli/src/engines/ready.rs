@@ -16,8 +16,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::engine::{Credentials, Engine};
 use crate::xdg;
 
-/// How long a program has to tell its version.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a program has to tell its version. Some take 4 s when they are loaded for
+/// the first time, and all are asked at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More than this is no version.
 const MAX_OUTPUT: u64 = 4096;
 /// A version of which no number can be told is shown up to here.
@@ -56,7 +57,7 @@ impl Engine {
                 problem: Some("not found in PATH".to_owned()),
             };
         };
-        let (version, problem) = match version(&program, &self.version) {
+        let (version, problem) = match version(&program, &self.version, PATIENCE) {
             Ok(version) => (Some(version), self.credentials.problem()),
             Err(problem) => (None, Some(problem)),
         };
@@ -107,8 +108,8 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// The version that `program` prints, or why there is none.
-fn version(program: &Path, args: &[String]) -> Result<String, String> {
-    let deadline = Instant::now() + PATIENCE;
+fn version(program: &Path, args: &[String], patience: Duration) -> Result<String, String> {
+    let deadline = Instant::now() + patience;
     let mut command = Command::new(program);
     command
         .args(args)
@@ -121,7 +122,7 @@ fn version(program: &Path, args: &[String]) -> Result<String, String> {
     let output = output(&mut child, deadline);
     let status = end(child, deadline);
     let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => format!("told no version within {} s", PATIENCE.as_secs()),
+        io::ErrorKind::TimedOut => format!("told no version within {} s", patience.as_secs()),
         _ => format!("told no version: {error}"),
     })?;
     match (number(&output), status) {
@@ -211,7 +212,7 @@ mod tests {
     #[track_caller]
     fn check(script: &str, expected: Result<&str, &str>) {
         let args = ["-c", script].map(str::to_owned);
-        let told = version(Path::new("/bin/sh"), &args);
+        let told = version(Path::new("/bin/sh"), &args, Duration::from_secs(2));
         let told = told.as_deref().map_err(String::as_str);
         assert_eq!(told, expected);
     }

@@ -140,7 +140,7 @@ fn what_is_damaged_is_named_with_its_place() {
     refused(
         "[claude]\nprogram = 'x'\n  resum = []\n",
         "/u/engines.toml:3:3: unknown field `resum`, expected one of `program`, `new`, `resume`, \
-         `conversation`, `env`, `version`, `credentials`, `unknown_conversation`",
+         `conversation`, `env`, `version`, `credentials`, `reading`, `unknown_conversation`",
     );
     refused(
         "[x]\nprogram = 'x'\nnew = ['{args}']\n",
@@ -214,5 +214,8 @@ fn a_conversation_that_is_not_known_is_recognised() {
     assert!(claude.knows_no_conversation(1, says));
     assert!(!claude.knows_no_conversation(0, says));
     assert!(!claude.knows_no_conversation(1, "API Error: 400"));
-    assert!(!engine("", "amp").knows_no_conversation(1, says), "nothing says how");
+    assert!(
+        !engine("", "amp").knows_no_conversation(1, says),
+        "nothing says how"
+    );
 }
