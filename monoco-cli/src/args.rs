@@ -1,9 +1,11 @@
 //! The command tree: what can be typed, and what `--help` says about it.
 
-mod duration;
+mod config;
+pub(crate) mod duration;
 mod label;
 mod listen;
 pub(crate) mod names;
+mod roles;
 mod run;
 mod serve;
 mod service;
@@ -20,7 +22,9 @@ use clap::{
 };
 use session_core::Status;
 
+pub(crate) use config::Config;
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
+pub(crate) use roles::Roles;
 pub(crate) use run::Run;
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
@@ -40,7 +44,9 @@ A session is named by its id, a unique prefix of it, or its name.
 Environment:
   MONOCO_PROJECT  the project's directory; set for agents, so that what they
                   start lands in the same project
-  XDG_CONFIG_HOME where the user's engines.toml is, in monoco/
+  MONOCO_RUN_TIMEOUT and others
+                  over the configuration: `monoco config` lists its keys
+  XDG_CONFIG_HOME where the user's configuration is, in monoco/
                   [default: ~/.config]
   XDG_STATE_HOME  where the daemon's token and the list of projects are, in
                   monoco/ [default: ~/.local/state]
@@ -78,6 +84,8 @@ pub(crate) enum Verb {
     Reconcile(Reconcile),
     Doctor(Doctor),
     Engines(Engines),
+    Roles(Roles),
+    Config(Config),
     Serve(Box<Serve>),
     Service(Service),
     Completions(Completions),

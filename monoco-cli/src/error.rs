@@ -10,6 +10,7 @@ use session_worker::LaunchError;
 
 use crate::commands::run::PromptError;
 use crate::commands::service::ServiceError;
+use crate::config::ConfigError;
 use crate::engines::EnginesError;
 
 /// A command failed.
@@ -108,6 +109,12 @@ pub(crate) enum CliError {
          path; name a file with --token-file"
     )]
     NoTokenFile,
+    /// What is configured cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no such role.
+    #[error("no such role: `{name}`{instead} (`monoco roles` lists all)")]
+    NoSuchRole { name: String, instead: String },
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

@@ -12,10 +12,10 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
+    /// `doctor` found something; `config` did not.
+    pub(crate) const FINDINGS: Self = Self(1);
     /// The command line makes no sense.
     pub(crate) const USAGE: Self = Self(2);
-    /// `doctor` found something.
-    pub(crate) const FINDINGS: Self = Self(1);
     /// The service is installed, but does not run: as systemctl has it.
     pub(crate) const NOT_RUNNING: Self = Self(3);
     /// The service is not installed.
@@ -112,6 +112,8 @@ impl Exit {
             | CliError::Service(_)
             | CliError::Serve(_)
             | CliError::NoTokenFile
+            | CliError::Config(_)
+            | CliError::NoSuchRole { .. }
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

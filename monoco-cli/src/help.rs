@@ -10,10 +10,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &["run", "stop", "kill", "suspend", "resume"],
     ),
     ("Look", &["ps", "show", "logs", "wait"]),
-    ("Agents", &["engines"]),
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
+    ("Set up", &["engines", "roles", "config"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -101,9 +101,6 @@ mod tests {
           logs         Print what an agent printed
           wait         Wait until sessions have ended
 
-        Agents:
-          engines      List the engines of `run -e`: which are ready, and why not
-
         Tidy up:
           rm           Remove ended sessions: their records and their logs
           prune        Remove all ended sessions, or those that ended long ago
@@ -116,6 +113,11 @@ mod tests {
         A daemon:
           serve        Serve sessions over HTTP, live, to this machine only
           service      Let systemd keep `monoco serve` running for this account
+
+        Set up:
+          engines      List the engines of `run -e`: which are ready, and why not
+          roles        List the roles that agents can be given, or show one of them
+          config       Show what is configured, and where each value comes from
 
         Other:
           completions  Print the completions for a shell

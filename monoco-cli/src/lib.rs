@@ -7,6 +7,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod describe;
 mod ear;
 mod engines;
@@ -14,10 +15,14 @@ mod error;
 mod exit;
 mod follow;
 mod help;
+mod nearest;
 mod output;
 mod project;
+mod roles;
 mod tail;
+mod text_file;
 mod xdg;
+mod yaml;
 
 use std::process::ExitCode;
 

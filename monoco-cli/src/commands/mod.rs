@@ -3,6 +3,7 @@
 
 mod adopt;
 mod completions;
+mod config;
 mod doctor;
 mod each;
 mod engines;
@@ -13,6 +14,7 @@ mod ps;
 mod reconcile;
 mod resume;
 mod rm;
+mod roles;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod service;
@@ -35,6 +37,12 @@ pub(crate) fn execute(args: Args) -> Exit {
         Verb::Run(args) => run::run(project, *args),
         Verb::Engines(args) => engines::engines(project, &args),
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Roles(args) => {
+            project::find(project).and_then(|project| roles::roles(project.as_deref(), &args))
+        }
+        Verb::Config(args) => {
+            project::find(project).and_then(|project| config::config(project.as_deref(), &args))
+        }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
         verb => project::open(project).and_then(|manager| match verb {
@@ -54,10 +62,10 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Run(_)
             | Verb::Engines(_)
             | Verb::Completions(_)
+            | Verb::Roles(_)
+            | Verb::Config(_)
             | Verb::Serve(_)
-            | Verb::Service(_) => {
-                unreachable!("matched above")
-            }
+            | Verb::Service(_) => unreachable!("matched above"),
         }),
     };
     match result {

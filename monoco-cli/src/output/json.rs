@@ -11,6 +11,8 @@ use serde::{Serialize, Serializer};
 use session_core::{Damaged, Observation, SessionId};
 
 use crate::describe;
+use crate::error::CliError;
+use crate::output::{self, Terminal};
 
 /// One element of a listing.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ pub(crate) fn to_text(element: &Element<'_>, terminal: bool) -> Box<[u8]> {
 /// C1), is escaped for terminals.
 pub(crate) fn write_element(
     out: &mut impl Write,
-    element: &Element<'_>,
+    element: &impl Serialize,
     terminal: bool,
 ) -> io::Result<()> {
     if !terminal {
@@ -103,6 +105,32 @@ pub(crate) fn write_element(
         }
     }
     Ok(())
+}
+
+/// Prints one value on one line of standard output.
+pub(crate) fn print(value: &impl Serialize) -> Result<(), CliError> {
+    let terminal = Terminal::of_stdout().is_some();
+    let mut out = output::stdout();
+    let written = write_element(&mut out, value, terminal);
+    output::written(
+        written
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush()),
+    )
+}
+
+/// Prints an array on standard output, one element per line.
+pub(crate) fn print_array<T: Serialize>(values: &[T]) -> Result<(), CliError> {
+    let terminal = Terminal::of_stdout().is_some();
+    let to_text = |value| -> io::Result<Box<[u8]>> {
+        let mut text = Vec::new();
+        write_element(&mut text, value, terminal)?;
+        Ok(text.into())
+    };
+    let texts: io::Result<Vec<_>> = values.iter().map(to_text).collect();
+    let mut out = output::stdout();
+    let written = texts.and_then(|texts| write_array(&mut out, texts.into_iter()));
+    output::written(written.and_then(|()| out.flush()))
 }
 
 #[cfg(test)]
