@@ -17,6 +17,7 @@ mod output;
 mod project;
 mod tail;
 mod xdg;
+mod yaml;
 
 use std::process::ExitCode;
 
