@@ -1,6 +1,7 @@
 //! The command tree: what can be typed, and what `--help` says about it.
 
 mod duration;
+mod issue;
 mod label;
 mod listen;
 pub(crate) mod names;
@@ -19,6 +20,7 @@ use clap::{
 };
 use session_core::Status;
 
+pub(crate) use issue::{Issue, IssueLint, IssueVerb};
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
@@ -75,6 +77,7 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     Serve(Box<Serve>),
     Service(Service),
+    Issue(Issue),
     Completions(Completions),
 }
 

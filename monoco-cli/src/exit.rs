@@ -11,7 +11,7 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
-    /// `doctor` found something.
+    /// `doctor` found something, or `issue lint` an error.
     pub(crate) const FINDINGS: Self = Self(1);
     /// The service is installed, but does not run: as systemctl has it.
     pub(crate) const NOT_RUNNING: Self = Self(3);
@@ -105,6 +105,9 @@ impl Exit {
             | CliError::SupervisorDied { .. }
             | CliError::Service(_)
             | CliError::Serve(_)
+            | CliError::Issues(_)
+            | CliError::NoIssues(_)
+            | CliError::NoSuchIssue(_)
             | CliError::NoTokenFile
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,

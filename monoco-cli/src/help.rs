@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
+    ("Issues", &["issue"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -112,6 +113,9 @@ mod tests {
         A daemon:
           serve        Serve sessions over HTTP, live, to this machine only
           service      Let systemd keep `monoco serve` running for this account
+
+        Issues:
+          issue        Look after the issues that agents work on
 
         Other:
           completions  Print the completions for a shell

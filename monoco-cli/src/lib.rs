@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod follow;
 mod help;
+mod issues;
 mod output;
 mod project;
 mod tail;

@@ -29,7 +29,8 @@ pub(crate) fn open_or_create(named: Option<&Path>) -> Result<SessionManager, Cli
     Ok(SessionManager::create(here(named)?)?)
 }
 
-fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
+/// The directory of the project that was named, or that `run` would use here.
+pub(crate) fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(project) = named_project(named)? {
         return Ok(project);
     }

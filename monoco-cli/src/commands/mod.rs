@@ -5,6 +5,7 @@ mod adopt;
 mod completions;
 mod doctor;
 mod each;
+mod issue;
 mod kill;
 mod logs;
 mod prune;
@@ -37,6 +38,7 @@ pub(crate) fn execute(args: Args) -> Exit {
         Verb::Completions(completions) => completions::completions(&completions),
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
+        Verb::Issue(args) => issue::issue(project, &args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),
             Verb::Show(args) => show::show(&manager, &args),
@@ -51,7 +53,11 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
+            Verb::Run(_)
+            | Verb::Completions(_)
+            | Verb::Serve(_)
+            | Verb::Service(_)
+            | Verb::Issue(_) => {
                 unreachable!("matched above")
             }
         }),
