@@ -2,6 +2,7 @@
 
 mod config;
 pub(crate) mod duration;
+mod issue;
 mod label;
 mod listen;
 pub(crate) mod names;
@@ -23,6 +24,7 @@ use clap::{
 use session_core::Status;
 
 pub(crate) use config::Config;
+pub(crate) use issue::{Issue, IssueLint, IssueVerb};
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
 pub(crate) use roles::Roles;
 pub(crate) use run::Run;
@@ -88,6 +90,7 @@ pub(crate) enum Verb {
     Config(Config),
     Serve(Box<Serve>),
     Service(Service),
+    Issue(Issue),
     Completions(Completions),
 }
 

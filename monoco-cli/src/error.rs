@@ -12,6 +12,7 @@ use crate::commands::run::PromptError;
 use crate::commands::service::ServiceError;
 use crate::config::ConfigError;
 use crate::engines::EnginesError;
+use crate::issues::TreeError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,15 @@ pub(crate) enum CliError {
     /// The daemon could not do its work.
     #[error(transparent)]
     Serve(#[from] session_daemon::ServeError),
+    /// The issues of a project cannot be looked through.
+    #[error(transparent)]
+    Issues(#[from] TreeError),
+    /// The project has no issues.
+    #[error("there is no folder {} to lint; name files, or another --project", .0.display())]
+    NoIssues(PathBuf),
+    /// What was named is no issue.
+    #[error("no such issue: `{0}` is neither a file nor the id of one in the project's Issues")]
+    NoSuchIssue(String),
     /// There is no place for the daemon's token.
     #[error(
         "cannot tell where the token belongs: neither XDG_STATE_HOME nor HOME is an absolute \

@@ -12,7 +12,7 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
-    /// `doctor` found something; `config` did not.
+    /// `doctor` found something, or `issue lint` an error; `config` did not.
     pub(crate) const FINDINGS: Self = Self(1);
     /// The command line makes no sense.
     pub(crate) const USAGE: Self = Self(2);
@@ -111,6 +111,9 @@ impl Exit {
             | CliError::Prompt(_)
             | CliError::Service(_)
             | CliError::Serve(_)
+            | CliError::Issues(_)
+            | CliError::NoIssues(_)
+            | CliError::NoSuchIssue(_)
             | CliError::NoTokenFile
             | CliError::Config(_)
             | CliError::NoSuchRole { .. }

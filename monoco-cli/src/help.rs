@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
@@ -14,6 +14,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
     ("Set up", &["engines", "roles", "config"]),
+    ("Issues", &["issue"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -118,6 +119,9 @@ mod tests {
           engines      List the engines of `run -e`: which are ready, and why not
           roles        List the roles that agents can be given, or show one of them
           config       Show what is configured, and where each value comes from
+
+        Issues:
+          issue        Look after the issues that agents work on
 
         Other:
           completions  Print the completions for a shell

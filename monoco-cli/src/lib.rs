@@ -15,6 +15,7 @@ mod error;
 mod exit;
 mod follow;
 mod help;
+mod issues;
 mod nearest;
 mod output;
 mod project;

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod each;
 mod engines;
+mod issue;
 mod kill;
 mod logs;
 mod prune;
@@ -45,6 +46,7 @@ pub(crate) fn execute(args: Args) -> Exit {
         }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
+        Verb::Issue(args) => issue::issue(project, &args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),
             Verb::Show(args) => show::show(&manager, &args),
@@ -65,7 +67,8 @@ pub(crate) fn execute(args: Args) -> Exit {
             | Verb::Roles(_)
             | Verb::Config(_)
             | Verb::Serve(_)
-            | Verb::Service(_) => unreachable!("matched above"),
+            | Verb::Service(_)
+            | Verb::Issue(_) => unreachable!("matched above"),
         }),
     };
     match result {
