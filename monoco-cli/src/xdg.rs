@@ -11,6 +11,11 @@ pub(crate) fn registry() -> Option<Registry> {
     Some(Registry::at(state_dir()?.join("projects")))
 }
 
+/// Where it is kept which conversations are held by living sessions.
+pub(crate) fn conversations() -> Option<PathBuf> {
+    Some(state_dir()?.join("conversations"))
+}
+
 /// What outlives a restart, but is not the user's to keep:
 /// `$XDG_STATE_HOME/monoco`, else `$HOME/.local/state/monoco`. `None` without a home.
 pub(crate) fn state_dir() -> Option<PathBuf> {

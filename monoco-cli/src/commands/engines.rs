@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::args::Engines as Args;
+use crate::config::Config;
 use crate::engines::ready::{self, Readiness};
-use crate::engines::{Engine, Engines, Settings, Source};
+use crate::engines::{Engine, Engines, Source};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::table::{Cell, Style, Table};
 use crate::output::{self, Terminal, json};
-use crate::project;
 
 /// One engine, as programs are told.
 #[derive(Debug, Serialize)]
@@ -30,25 +30,20 @@ struct Listed<'a> {
 }
 
 pub(super) fn engines(project: Option<&Path>, args: &Args) -> Result<Exit, CliError> {
-    let project = project::find(project)?;
-    let engines = Engines::load(project.as_deref(), Settings::default())?;
-    engines.tell_ignored();
+    let config = Config::load(project)?;
+    let engines = Engines::load(project, &config)?;
+    engines.tell_warnings();
     let ready = ready::look(engines.iter());
     let listed: Vec<_> = engines.iter().zip(ready).map(listed).collect();
+    if args.json {
+        json::print_array(&listed)?;
+        return Ok(Exit::SUCCESS);
+    }
+    let terminal = Terminal::of_stdout();
+    let columns = terminal.map(|terminal| terminal.columns);
+    let colour = terminal.is_some_and(|terminal| terminal.colour);
     let mut out = output::stdout();
-    let written = if args.json {
-        let elements = listed.iter().map(|engine| {
-            serde_json::to_vec(engine)
-                .expect("paths come from text")
-                .into_boxed_slice()
-        });
-        json::write_array(&mut out, elements)
-    } else {
-        let terminal = Terminal::of_stdout();
-        let columns = terminal.map(|terminal| terminal.columns);
-        let colour = terminal.is_some_and(|terminal| terminal.colour);
-        table(&listed).write(&mut out, columns, colour)
-    };
+    let written = table(&listed).write(&mut out, columns, colour);
     output::written(written.and_then(|()| out.flush()))?;
     Ok(Exit::SUCCESS)
 }

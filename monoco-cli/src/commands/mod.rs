@@ -36,7 +36,9 @@ pub(crate) fn execute(args: Args) -> Exit {
     let project = project.as_deref();
     let result = match args.verb {
         Verb::Run(args) => run::run(project, *args),
-        Verb::Engines(args) => engines::engines(project, &args),
+        Verb::Engines(args) => {
+            project::find(project).and_then(|project| engines::engines(project.as_deref(), &args))
+        }
         Verb::Completions(completions) => completions::completions(&completions),
         Verb::Roles(args) => {
             project::find(project).and_then(|project| roles::roles(project.as_deref(), &args))

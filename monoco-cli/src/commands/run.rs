@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use session_core::control::Request;
 use session_core::{NewSession, SessionId, SessionManager};
 use session_worker::signals::Signals;
-use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, Launcher};
+use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Hook, Hooks, Launch, Launcher};
 
 use agent::{Agent, Told};
 pub(crate) use prompt::PromptError;
@@ -23,6 +23,7 @@ pub(crate) use prompt::PromptError;
 use super::stop::BY;
 use super::wait::told;
 use crate::args::Run;
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
@@ -38,7 +39,8 @@ const PIPE: i32 = Signal::PIPE.as_raw();
 
 pub(super) fn run(project: Option<&Path>, args: Run) -> Result<Exit, CliError> {
     let project = project::here(project)?;
-    let agent = Agent::of(&project, &args)?;
+    let config = Config::load(Some(&project))?;
+    let agent = Agent::of(&project, &args, &config)?;
     let stdin = match &agent.told {
         // Some engines wait for the end of a pipe, others take it for a prompt.
         Some(_) if !args.stdin => AgentStdin::Null,
@@ -48,21 +50,21 @@ pub(super) fn run(project: Option<&Path>, args: Run) -> Result<Exit, CliError> {
     if args.dry_run {
         return dry_run::dry_run(&project, &args, &agent, stdin);
     }
+    config
+        .warnings("hooks")
+        .iter()
+        .for_each(|warning| output::words(warning));
     agent.told.iter().for_each(Told::tell_added);
-    start(&SessionManager::create(project)?, args, agent, stdin)
+    let manager = SessionManager::create(project)?;
+    start(&manager, &args, launch(&args, agent, stdin, &config))
 }
 
-fn start(
-    manager: &SessionManager,
-    args: Run,
-    agent: Agent,
-    stdin: AgentStdin,
-) -> Result<Exit, CliError> {
+fn start(manager: &SessionManager, args: &Run, mut launch: Launch) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
         .map_err(CliError::io("find this program, which is the supervisor"))?
         .short_lived();
     if args.detach {
-        let launched = launcher.launch(manager, launch(args, agent, stdin, None))?;
+        let launched = launcher.launch(manager, launch)?;
         note(manager);
         return tell(&launched.session.id);
     }
@@ -73,8 +75,8 @@ fn start(
     } else {
         None
     };
-    let id = early.as_ref().map(|early| early.id.clone());
-    let launched = launcher.launch(manager, launch(args, agent, stdin, id));
+    launch.session.id = early.as_ref().map(|early| early.id.clone());
+    let launched = launcher.launch(manager, launch);
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
     note(manager);
     let id = &launched.session.id;
@@ -161,39 +163,46 @@ impl EarlyLog {
     }
 }
 
-fn launch(args: Run, agent: Agent, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
+fn launch(args: &Run, agent: Agent, stdin: AgentStdin, config: &Config) -> Launch {
     let parent_id = std::env::var(SESSION_ID_VAR).ok();
-    let (engine, conversation_id) = match agent.told {
-        Some(told) => (Some(told.engine), told.conversation),
-        None => (None, None),
+    let labels = args.label.iter().cloned();
+    let (engine, conversation_id, reading) = match agent.told {
+        Some(told) => (Some(told.engine), told.conversation, Some(told.reading)),
+        None => (None, None, None),
     };
     Launch {
         session: NewSession {
-            id,
-            issue_id: args.issue,
-            role_name: args.role,
+            issue_id: args.issue.clone(),
+            role_name: Some(agent.role),
             engine,
             conversation_id,
-            name: args.name,
-            labels: args
-                .label
-                .into_iter()
-                .map(|label| (label.key, label.value))
-                .collect(),
+            name: args.name.clone(),
+            labels: labels.map(|label| (label.key, label.value)).collect(),
             parent_id: parent_id.and_then(|id| SessionId::parse(&id).ok()),
-            timeout: args.timeout,
+            timeout: args.timeout.or(config.run_timeout()),
             ..NewSession::default()
         },
         argv: agent.argv,
         stdin,
-        cwd: None,
         env: agent.env,
-        env_remove: Vec::new(),
-        leave_children: args.leave_children,
+        leave_children: args.leave_children || config.run_leave_children(),
         remove_at_end: args.rm,
-        grace: DEFAULT_GRACE,
+        grace: config.run_grace(),
+        reading,
+        hooks: Hooks {
+            on_start: hooks(config.hooks_on_start()),
+            on_end: hooks(config.hooks_on_end()),
+        },
+        conversations: xdg::conversations(),
         ..Launch::default()
     }
+}
+
+fn hooks(configured: Vec<config::Hook>) -> Vec<Hook> {
+    let hooks = configured.into_iter();
+    hooks
+        .map(|config::Hook { command, timeout }| Hook { command, timeout })
+        .collect()
 }
 
 /// A terminal is never the agent's. In the foreground a pipe, a socket or a file

@@ -2,20 +2,12 @@
 //! before it have it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
-use rustix::fs::OFlags;
 use serde::Deserialize;
 use session_worker::Reading;
 
 use super::engine::{Conversation, Credentials, Engine, Source, UnknownConversation};
 use super::template::Template;
-
-/// Longer files are not read.
-const MAX_FILE: u64 = 1 << 20;
 
 /// What a file says, by the engines' names.
 pub(super) type Entries = BTreeMap<String, Entry>;
@@ -41,33 +33,6 @@ pub(super) struct Damage {
     pub(super) line: usize,
     pub(super) column: usize,
     pub(super) message: String,
-}
-
-/// The text of the file at `path`; `None` where there is none. Nothing but a file is
-/// read, and nobody is waited for.
-pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = match File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
-    {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(io::Error::other(format!(
-            "it is longer than {MAX_FILE} bytes"
-        )));
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(Some(text))
 }
 
 pub(super) fn parse(text: &str) -> Result<Entries, Damage> {

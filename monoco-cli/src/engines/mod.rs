@@ -12,35 +12,38 @@ mod template;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use engine::{Added, Composed, Conversation, Engine, NoResume, Source};
 use file::{Damage, Entries, Entry};
 
-use crate::{output, xdg};
+use crate::config::{self, Config};
+use crate::text_file::{Folder, Refusal, Whose};
+use crate::{nearest, output, xdg};
 
 /// The engines that come with Monoco.
 const BUILT_IN: &str = include_str!("builtin.toml");
 /// What the files are called.
 const FILE: &str = "engines.toml";
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// All engines that there are.
 #[derive(Debug)]
 pub(crate) struct Engines {
     engines: BTreeMap<String, Engine>,
-    /// The file of a project that is not trusted.
-    ignored: Option<PathBuf>,
+    /// What was set and does not count.
+    warnings: Vec<String>,
 }
 
 /// The engines cannot be told, or not the one that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnginesError {
-    /// A file is there, but cannot be read.
+    /// A file is there, but is not to be read.
     #[error("cannot read the engines in {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read { path: PathBuf, source: Refusal },
     /// A file is not what it should be.
-    #[error("{}:{line}:{column}: {message}", path.display())]
+    #[error("cannot use the engines in {}:{line}:{column}: {message}", path.display())]
     Damaged {
         path: PathBuf,
         line: usize,
@@ -48,24 +51,15 @@ pub(crate) enum EnginesError {
         message: String,
     },
     /// Something is missing in what the files say of an engine, or does not fit.
-    #[error("{}: the engine `{name}` cannot be used: {why}", path.display())]
+    #[error("cannot use the engine `{name}` of {}: {why}", path.display())]
     Unusable {
         path: PathBuf,
         name: String,
         why: &'static str,
     },
     /// There is no such engine.
-    #[error("no engine is called `{name}`; did you mean `{nearest}`? `monoco engines` lists all")]
-    Unknown { name: String, nearest: String },
-}
-
-/// What the configuration says of engines.
-#[derive(Debug, Default)]
-pub(crate) struct Settings {
-    /// Whether the project's own file counts.
-    pub(crate) is_trusted: bool,
-    /// What is added to commands, by the engines' names.
-    pub(crate) args: BTreeMap<String, Added>,
+    #[error("no engine is called `{name}`{instead} (`monoco engines` lists all)")]
+    Unknown { name: String, instead: String },
 }
 
 /// What all files together say of one engine.
@@ -76,49 +70,47 @@ struct Said {
 }
 
 impl Engines {
-    /// Those built in, the user's and, if the project is trusted, the project's.
+    /// Those built in, the user's and, if the project is trusted, the project's, with
+    /// what the configuration adds to them.
     ///
     /// # Errors
     /// [`EnginesError`]: a file that cannot be read is not passed over, since what it
     /// was to say is not known.
-    pub(crate) fn load(
-        project: Option<&Path>,
-        mut settings: Settings,
-    ) -> Result<Self, EnginesError> {
-        let users = xdg::config_dir().map(|dir| dir.join(FILE));
-        let projects = project.map(|project| project.join(".monoco").join(FILE));
-        let (projects, ignored) = match settings.is_trusted {
-            true => (projects, None),
-            false => (
-                None,
-                projects.filter(|path| path.symlink_metadata().is_ok()),
-            ),
-        };
-        let files = users.into_iter().chain(projects);
+    pub(crate) fn load(project: Option<&Path>, config: &Config) -> Result<Self, EnginesError> {
         let mut texts = vec![(Source::BuiltIn, BUILT_IN.to_owned())];
-        for path in files {
-            let text = file::read(&path).map_err(|source| EnginesError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            texts.extend(text.map(|text| (Source::File(path), text)));
+        if let Some(dir) = xdg::config_dir() {
+            texts.extend(read(&dir, Whose::Users)?);
+        }
+        let mut warnings = config.warnings("engines");
+        if let Some(dir) = project.map(|project| project.join(".monoco")) {
+            if config.trusts_project() {
+                texts.extend(read(&dir, Whose::Projects)?);
+            } else if dir.join(FILE).symlink_metadata().is_ok() {
+                let path = dir.join(FILE);
+                warnings.push(format!(
+                    "{} is ignored: {}",
+                    path.display(),
+                    config.distrust()
+                ));
+            }
         }
         let mut engines = merged(texts)?;
-        for engine in engines.values_mut() {
-            let added = settings.args.remove(&engine.name);
-            engine.added = added.filter(|added| !added.args.is_empty());
+        for (name, source) in config.engines() {
+            match engines.get_mut(name) {
+                Some(engine) => engine.added = added(config, name, source),
+                None => warnings.push(format!(
+                    "engines.{name}.args is set ({}), but no engine is called so",
+                    place(source)
+                )),
+            }
         }
-        Ok(Self { engines, ignored })
+        Ok(Self { engines, warnings })
     }
 
-    /// Says that a file was not read, where that is so.
-    pub(crate) fn tell_ignored(&self) {
-        if let Some(path) = &self.ignored {
-            output::words(&format!(
-                "{} is not read: it says what is executed, and `trust.projects` of your \
-                 configuration does not list the project",
-                path.display()
-            ));
+    /// Says what was set and does not count.
+    pub(crate) fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            output::words(warning);
         }
     }
 
@@ -128,11 +120,11 @@ impl Engines {
     /// [`EnginesError::Unknown`], with the nearest name.
     pub(crate) fn get(&self, name: &str) -> Result<&Engine, EnginesError> {
         self.engines.get(name).ok_or_else(|| {
-            let distance = |known: &&String| strsim::damerau_levenshtein(name, known);
-            let nearest = self.engines.keys().min_by_key(distance);
+            let known = self.engines.keys().map(String::as_str);
+            let near = nearest::nearest(name, known);
             EnginesError::Unknown {
                 name: name.to_owned(),
-                nearest: nearest.expect("some are built in").clone(),
+                instead: near.map_or(String::new(), |near| format!("; did you mean `{near}`?")),
             }
         })
     }
@@ -140,6 +132,33 @@ impl Engines {
     /// All, by their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Engine> {
         self.engines.values()
+    }
+}
+
+/// What the file in `dir` says, if there is one.
+fn read(dir: &Path, whose: Whose) -> Result<Option<(Source, String)>, EnginesError> {
+    let path = dir.join(FILE);
+    let text = Folder::open(dir, whose).and_then(|folder| match folder {
+        Some(folder) => folder.read(FILE, MAX_FILE),
+        None => Ok(None),
+    });
+    match text {
+        Ok(text) => Ok(text.map(|text| (Source::File(path), text))),
+        Err(source) => Err(EnginesError::Read { path, source }),
+    }
+}
+
+fn added(config: &Config, name: &str, source: &config::Source) -> Option<Added> {
+    let args = config.engine_args(name).to_vec();
+    let by = place(source);
+    (!args.is_empty()).then_some(Added { args, by })
+}
+
+/// Where a list is set, which only files do.
+fn place(source: &config::Source) -> String {
+    match source {
+        config::Source::File(place) => place.to_string(),
+        config::Source::Default | config::Source::Environment { .. } => "configuration".to_owned(),
     }
 }
 

@@ -135,20 +135,20 @@ fn refused(text: &str, expected: &str) {
 fn what_is_damaged_is_named_with_its_place() {
     refused(
         "[claude]\nnew = [\n",
-        "/u/engines.toml:2:8: unclosed array, expected `]`",
+        "cannot use the engines in /u/engines.toml:2:8: unclosed array, expected `]`",
     );
     refused(
         "[claude]\nprogram = 'x'\n  resum = []\n",
-        "/u/engines.toml:3:3: unknown field `resum`, expected one of `program`, `new`, `resume`, \
+        "cannot use the engines in /u/engines.toml:3:3: unknown field `resum`, expected one of `program`, `new`, `resume`, \
          `conversation`, `env`, `version`, `credentials`, `reading`, `unknown_conversation`",
     );
     refused(
         "[x]\nprogram = 'x'\nnew = ['{args}']\n",
-        "/u/engines.toml:3:7: a template holds `{prompt}` once",
+        "cannot use the engines in /u/engines.toml:3:7: a template holds `{prompt}` once",
     );
     refused(
         "[x]\nconversation = 'given'\n",
-        "/u/engines.toml:2:16: unknown variant `given`, expected one of `uuid`, `name`, \
+        "cannot use the engines in /u/engines.toml:2:16: unknown variant `given`, expected one of `uuid`, `name`, \
          `learned`, `none`",
     );
 }
@@ -168,7 +168,7 @@ fn what_does_not_fit_together_is_refused() {
     ] {
         let error = all(text).expect_err(why).to_string();
         assert!(
-            error.contains(why) && error.starts_with("/u/engines.toml: "),
+            error.contains(why) && error.starts_with("cannot use the engines in /u/engines.toml: "),
             "{error}"
         );
     }
@@ -178,7 +178,7 @@ fn what_does_not_fit_together_is_refused() {
 fn an_unknown_engine_has_a_nearest_one() {
     let engines = Engines {
         engines: all("").expect("valid"),
-        ignored: None,
+        warnings: Vec::new(),
     };
     let error = engines.get("cluade").expect_err("unknown").to_string();
     assert!(error.contains("did you mean `claude`?"), "{error}");

@@ -22,7 +22,7 @@ struct Plan<'a> {
     project: &'a Path,
     cwd: PathBuf,
     issue_id: Option<&'a str>,
-    role_name: Option<&'a str>,
+    role_name: &'a str,
     engine: Option<&'a str>,
     conversation_id: Option<&'a str>,
     stdin: &'static str,
@@ -45,7 +45,7 @@ pub(super) fn dry_run(
         project,
         cwd: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
         issue_id: args.issue.as_deref(),
-        role_name: args.role.as_deref(),
+        role_name: &agent.role,
         engine: told.map(|told| told.engine.as_str()),
         conversation_id: told.and_then(|told| told.conversation.as_deref()),
         stdin: match stdin {
@@ -74,7 +74,7 @@ impl Plan<'_> {
         let fields = [
             ("Directory", Some(cwd.as_ref())),
             ("Issue", self.issue_id),
-            ("Role", self.role_name),
+            ("Role", Some(self.role_name)),
             ("Engine", self.engine),
             ("Conversation", self.conversation_id),
             ("Stdin", Some(self.stdin)),

@@ -20,8 +20,9 @@ pub(super) struct Prompt<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Issue<'a> {
     pub(super) id: &'a str,
-    /// Where it is written down, from the project's directory on, and its title.
-    pub(super) file: Option<(&'a Path, &'a str)>,
+    /// Where it is written down.
+    pub(super) path: Option<&'a Path>,
+    pub(super) title: Option<&'a str>,
 }
 
 /// A prompt cannot be given.
@@ -47,9 +48,12 @@ impl Prompt<'_> {
     /// # Errors
     /// [`PromptError`].
     pub(super) fn compose(self) -> Result<String, PromptError> {
-        let issue = self.issue.map(|issue| match issue.file {
-            Some((path, title)) => format!("Issue {}: {title}\nFile: {}", issue.id, path.display()),
-            None => format!("Issue {}", issue.id),
+        let issue = self.issue.map(|issue| {
+            let title = issue
+                .title
+                .map_or(String::new(), |title| format!(": {title}"));
+            let path = issue.path.map(|path| format!("\nFile: {}", path.display()));
+            format!("Issue {}{title}{}", issue.id, path.unwrap_or_default())
         });
         let parts = [self.system, issue.as_deref(), self.goal, self.text];
         let parts = parts.into_iter().flatten().map(str::trim_end);
@@ -72,7 +76,8 @@ mod tests {
     fn the_parts_in_their_order() {
         let issue = Issue {
             id: "FEAT-101",
-            file: Some((Path::new("Issues/Features/open/FEAT-101-x.md"), "Add x")),
+            path: Some(Path::new("Issues/Features/open/FEAT-101-x.md")),
+            title: Some("Add x"),
         };
         let whole = Prompt {
             system: Some("You review.\n"),
