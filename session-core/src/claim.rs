@@ -248,6 +248,22 @@ impl Claim {
         self.lease().store().append_log(&self.session.id)
     }
 
+    /// The log of the session's hooks, as [`append_log`](Self::append_log) has its agent's.
+    ///
+    /// # Errors
+    /// As [`append_log`](Self::append_log).
+    pub fn append_hooks_log(&self) -> io::Result<std::fs::File> {
+        self.lease().store().append_hooks_log(&self.session.id)
+    }
+
+    /// The session's log, open for reading; `None` when there is none.
+    ///
+    /// # Errors
+    /// When what stands in its place is not a file of our own, or cannot be read.
+    pub fn open_log(&self) -> io::Result<Option<std::fs::File>> {
+        self.lease().store().open_log(&self.session.id)
+    }
+
     /// Sets room aside, so that the end can be recorded when the disk is full.
     ///
     /// # Errors
