@@ -72,8 +72,17 @@ impl Folder {
         whose: Whose,
     ) -> Result<Option<Self>, Refusal> {
         let kind = (OFlags::DIRECTORY, FileType::Directory, "directory");
-        let fd = open(parent, name, kind, whose)?;
-        Ok(fd.map(|fd| Self { fd, path, whose }))
+        match open(parent, name, kind, whose) {
+            Ok(fd) => Ok(fd.map(|fd| Self { fd, path, whose })),
+            // Whose home cannot be entered (another account, with our environment) has
+            // nothing to say there, as git has it.
+            Err(Refusal::Io(error))
+                if whose == Whose::Users && error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(None)
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Where `name` in this folder is.

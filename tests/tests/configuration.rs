@@ -1,9 +1,11 @@
 //! What the user, the project and the environment set: which of them wins, what a
 //! project may not say, and that damage stops nobody who only looks or ends.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use monoco_tests::{Project, Ran, finish, skip};
+use monoco_tests::{Project, Ran, finish, monoco, skip, works};
 use serde_json::{Value, json};
 
 /// Writes the user's file.
@@ -215,6 +217,26 @@ fn what_is_no_file_of_ours_is_refused_at_once() {
         ),
         Err(_) => skip("files of other users: only root can make them"),
     }
+}
+
+#[test]
+fn a_home_that_cannot_be_entered_says_nothing() {
+    let nobody = ["setpriv", "--reuid=65534", "--clear-groups"];
+    if !works(&[&nobody[..], &[monoco(), "--version"]].concat()) {
+        return skip("another account: only root can become one, with setpriv");
+    }
+    let project = Project::new();
+    user_sets(&project, "run.role = \"Roots\"");
+    let ours_alone = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(project.home(), ours_alone).expect("it is ours");
+    let mut command = Command::new(nobody[0]);
+    command
+        .args(&nobody[1..])
+        .args([monoco(), "config", "run.role"]);
+    let mut command = project.at_home(command);
+    command.current_dir("/");
+    let ran = finish(command.spawn().expect("setpriv works")).ok();
+    assert_eq!((ran.out(), ran.err()), ("Default\n".into(), String::new()));
 }
 
 /// The blocks of a documentation page in one language.

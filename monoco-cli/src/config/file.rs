@@ -167,7 +167,16 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let deep = format!("run.role = {}", "[".repeat(100_000));
-        assert!(parse(Path::new("/c"), &deep, Level::Project).is_err());
+        let dotted = vec!["a"; 30_000].join(".");
+        for deep in [
+            format!("run.role = {}", "[".repeat(60_000)),
+            format!("run.role = {}", "{a=".repeat(20_000)),
+            format!("[{dotted}]"),
+            format!("{dotted} = 1"),
+            format!("run.role = {{{dotted} = 1}}"),
+            format!("hooks.on_end = [[{{{dotted} = 1}}]]"),
+        ] {
+            assert!(parse(Path::new("/c"), &deep, Level::Project).is_err());
+        }
     }
 }
