@@ -79,6 +79,16 @@ fn named_project(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
         .map_err(|source| CliError::Project { path, source })
 }
 
+/// A path for people: from the project, or their home, on.
+pub(crate) fn short(path: &Path, project: Option<&Path>) -> PathBuf {
+    let below = |folder: Option<&Path>| path.strip_prefix(folder?).ok();
+    match (below(project), below(xdg::home().as_deref())) {
+        (Some(below), _) => below.to_owned(),
+        (None, Some(below)) => Path::new("~").join(below),
+        (None, None) => path.to_owned(),
+    }
+}
+
 fn working_directory() -> Result<PathBuf, CliError> {
     std::env::current_dir().map_err(CliError::WorkingDirectory)
 }

@@ -25,6 +25,13 @@ fn each_role_is_told_with_its_source() {
     let user = project.put(project.home().join(".monoco/roles/mine.yaml"), MINE);
     let list = "roles:\n- {name: Planner, system_prompt: Ours}\n";
     let own = project.put(".monoco/roles.yaml", list);
+    let table = project.run(&["roles"]).ok().out();
+    for row in [
+        "Mine      claude  ~/.monoco/roles/mine.yaml",
+        "Planner           .monoco/roles.yaml",
+    ] {
+        assert!(table.contains(row), "{table}");
+    }
     let told = project.run(&["roles", "--json"]).ok().json();
     let role = |name: &str| {
         let roles = told.as_array().expect("an array");

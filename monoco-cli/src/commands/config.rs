@@ -4,19 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::args;
 use crate::config::{Config, Looked, Place, Setting, Source, Value};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output;
 use crate::output::table::{Cell, Style, Table};
+use crate::{args, output, project};
 
 pub(super) fn config(project: Option<&Path>, args: &args::Config) -> Result<Exit, CliError> {
     let config = Config::load(project)?;
     match &args.key {
         Some(key) => one(&config, key),
         None if args.json => json(&config),
-        None => all(&config),
+        None => all(&config, project),
     }
 }
 
@@ -31,16 +30,17 @@ fn one(config: &Config, key: &str) -> Result<Exit, CliError> {
     }
 }
 
-fn all(config: &Config) -> Result<Exit, CliError> {
-    let mut table = Table::new(["KEY", "VALUE", "SOURCE"]);
+fn all(config: &Config, project: Option<&Path>) -> Result<Exit, CliError> {
+    let mut table = Table::new(["KEY", "SOURCE", "VALUE"]);
     for (name, setting) in config.settings() {
-        table.push(row(name, setting));
+        table.push(row(name, setting, project));
     }
     for (name, value, place) in config.ignored() {
+        let source = format!("{} (not trusted: ignored)", short(place, project));
         table.push([
             Cell::new(name),
+            Cell::styled(source, Style::Yellow),
             Cell::styled(value.to_string(), Style::Dim),
-            Cell::styled(format!("{place} (not trusted: ignored)"), Style::Yellow),
         ]);
     }
     table.print()?;
@@ -51,20 +51,26 @@ fn all(config: &Config) -> Result<Exit, CliError> {
     Ok(Exit::SUCCESS)
 }
 
-fn row(name: &str, setting: Option<&Setting>) -> [Cell; 3] {
+fn row(name: &str, setting: Option<&Setting>, project: Option<&Path>) -> [Cell; 3] {
     let Some(Setting { value, source }) = setting else {
-        return [name, "", "not set"].map(|text| Cell::styled(text, Style::Dim));
+        return [name, "not set", ""].map(|text| Cell::styled(text, Style::Dim));
     };
     let (source, style) = match source {
         Source::Default => ("default".to_owned(), Style::Dim),
-        Source::File(place) => (place.to_string(), Style::Plain),
+        Source::File(place) => (short(place, project), Style::Plain),
         Source::Environment { variable } => (variable.clone(), Style::Plain),
     };
     [
         Cell::new(name),
-        Cell::styled(value.to_string(), style),
         Cell::styled(source, style),
+        Cell::styled(value.to_string(), style),
     ]
+}
+
+fn short(place: &Place, project: Option<&Path>) -> String {
+    let path = project::short(&place.path, project);
+    let (line, column) = (place.line, place.column);
+    Place { path, line, column }.to_string()
 }
 
 #[derive(Serialize)]

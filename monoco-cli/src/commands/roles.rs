@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::table::{Cell, Style, Table};
 use crate::roles::{Damaged, Role, Roles, Source};
-use crate::{args, nearest, output, xdg};
+use crate::{args, nearest, output, project, xdg};
 
 pub(super) fn roles(project: Option<&Path>, args: &args::Roles) -> Result<Exit, CliError> {
     let home = xdg::home();
@@ -17,7 +17,7 @@ pub(super) fn roles(project: Option<&Path>, args: &args::Roles) -> Result<Exit, 
     match &args.name {
         Some(name) => one(named(&roles, name)?, args.json),
         None if args.json => output::json::print_array(roles.all()),
-        None => all(&roles),
+        None => all(&roles, project),
     }?;
     Ok(Exit::SUCCESS)
 }
@@ -45,17 +45,19 @@ fn one(role: &Role, json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-fn all(roles: &Roles) -> Result<(), CliError> {
+fn all(roles: &Roles, project: Option<&Path>) -> Result<(), CliError> {
     let mut table = Table::new(["NAME", "ENGINE", "SOURCE", "DESCRIPTION"]);
     for role in roles.all() {
-        let style = match role.source {
-            Source::BuiltIn => Style::Dim,
-            Source::User { .. } | Source::Project { .. } => Style::Plain,
+        let source = match &role.source {
+            Source::BuiltIn => Cell::styled(role.source.to_string(), Style::Dim),
+            Source::User { path } | Source::Project { path } => {
+                Cell::new(project::short(path, project).display().to_string())
+            }
         };
         table.push([
             Cell::new(&*role.name),
             Cell::new(role.engine.as_deref().unwrap_or_default()),
-            Cell::styled(role.source.to_string(), style),
+            source,
             Cell::new(&*role.description),
         ]);
     }
