@@ -100,12 +100,10 @@ pub(crate) struct Composed {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoResume {
     /// Nothing says how.
-    #[error(
-        "{engine} cannot continue a conversation: none of its engine's files says how (`resume`)"
-    )]
+    #[error("{engine} cannot continue a conversation: no engines.toml says how (`resume`)")]
     NotTold { engine: String },
     /// It is no id, and might be read as something else: an option, a path.
-    #[error("{0}")]
+    #[error(transparent)]
     NoId(#[from] InvalidConversationId),
 }
 
@@ -119,31 +117,6 @@ impl Engine {
             Conversation::Learned | Conversation::None => None,
         };
         self.compose(&self.new, prompt, conversation, extra)
-    }
-
-    /// The command that goes on with a conversation.
-    ///
-    /// # Errors
-    /// [`NoResume`]. An id comes from a record or from what an agent printed, and is
-    /// never let through where it could be anything else than an id.
-    pub(crate) fn resume_command(
-        &self,
-        conversation: &str,
-        prompt: &str,
-        extra: &[OsString],
-    ) -> Result<Composed, NoResume> {
-        let engine = || self.name.clone();
-        let template = self.resume.as_ref();
-        let template = template.ok_or_else(|| NoResume::NotTold { engine: engine() })?;
-        check_conversation_id(conversation)?;
-        Ok(self.compose(template, prompt, Some(conversation.to_owned()), extra))
-    }
-
-    /// Whether an end says that the engine does not know the conversation: its exit
-    /// code, and the last of what it printed.
-    pub(crate) fn knows_no_conversation(&self, exit: i32, output: &str) -> bool {
-        let unknown = self.unknown_conversation.as_ref();
-        unknown.is_some_and(|unknown| unknown.exit == exit && output.contains(&unknown.says))
     }
 
     fn compose(
@@ -173,6 +146,38 @@ impl Engine {
                 .collect(),
             conversation,
         }
+    }
+}
+
+/// Continuing.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "`resume` of ended sessions asks it")
+)]
+impl Engine {
+    /// The command that goes on with a conversation.
+    ///
+    /// # Errors
+    /// [`NoResume`]. An id comes from a record or from what an agent printed, and is
+    /// never let through where it could be anything else than an id.
+    pub(crate) fn resume_command(
+        &self,
+        conversation: &str,
+        prompt: &str,
+        extra: &[OsString],
+    ) -> Result<Composed, NoResume> {
+        let engine = || self.name.clone();
+        let template = self.resume.as_ref();
+        let template = template.ok_or_else(|| NoResume::NotTold { engine: engine() })?;
+        check_conversation_id(conversation)?;
+        Ok(self.compose(template, prompt, Some(conversation.to_owned()), extra))
+    }
+
+    /// Whether an end says that the engine does not know the conversation: its exit
+    /// code, and the last of what it printed.
+    pub(crate) fn knows_no_conversation(&self, exit: i32, output: &str) -> bool {
+        let unknown = self.unknown_conversation.as_ref();
+        unknown.is_some_and(|unknown| unknown.exit == exit && output.contains(&unknown.says))
     }
 }
 

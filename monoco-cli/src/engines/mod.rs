@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use engine::{Added, Composed, Conversation, Engine, NoResume, Source};
+pub(crate) use engine::{Added, Engine, Source};
 use file::{Damage, Entries, Entry};
 
 use crate::config::{self, Config};

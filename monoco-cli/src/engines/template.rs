@@ -64,12 +64,15 @@ impl Template {
 }
 
 fn filled(pieces: &[Piece], filling: Filling<'_>) -> String {
-    let text = |piece| match piece {
-        &Piece::Text(ref text) => text.as_str(),
-        Piece::Prompt => filling.prompt,
-        Piece::Conversation => filling.conversation,
-    };
-    pieces.iter().map(text).collect()
+    let mut word = String::new();
+    for piece in pieces {
+        word.push_str(match piece {
+            Piece::Text(text) => text,
+            Piece::Prompt => filling.prompt,
+            Piece::Conversation => filling.conversation,
+        });
+    }
+    word
 }
 
 impl TryFrom<Vec<String>> for Template {
@@ -98,45 +101,38 @@ fn parse(word: &str) -> Result<Word, String> {
         return Ok(Word::Args);
     }
     let mut pieces = Vec::new();
-    let mut text = String::new();
-    let mut rest = word;
+    let (mut text, mut rest) = (String::new(), word);
     while let Some(open) = rest.find('{') {
-        let (before, from_open) = rest.split_at(open);
-        text.push_str(before);
-        match place(from_open) {
+        text.push_str(&rest[..open]);
+        rest = &rest[open..];
+        match place(rest) {
             Some(name) => {
-                let piece = match name {
-                    "prompt" => Piece::Prompt,
-                    "conversation" => Piece::Conversation,
-                    "args" => {
-                        return Err(format!(
-                            "`{{args}}` is a word of its own, not a part of `{word}`"
-                        ));
-                    }
-                    _ => {
-                        return Err(format!(
-                            "`{{{name}}}` in `{word}` is no place to fill in: {{prompt}}, \
-                             {{conversation}} and {{args}} are"
-                        ));
-                    }
-                };
-                if !text.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut text)));
-                }
-                pieces.push(piece);
-                rest = &from_open[name.len() + 2..];
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+                pieces.push(piece(name, word)?);
+                rest = &rest[name.len() + "{}".len()..];
             }
             None => {
                 text.push('{');
-                rest = &from_open[1..];
+                rest = &rest[1..];
             }
         }
     }
-    text.push_str(rest);
-    if !text.is_empty() || pieces.is_empty() {
-        pieces.push(Piece::Text(text));
-    }
+    pieces.push(Piece::Text(text + rest));
     Ok(Word::Pieces(pieces))
+}
+
+fn piece(name: &str, word: &str) -> Result<Piece, String> {
+    match name {
+        "prompt" => Ok(Piece::Prompt),
+        "conversation" => Ok(Piece::Conversation),
+        "args" => Err(format!(
+            "`{{args}}` is a word of its own, not a part of `{word}`"
+        )),
+        _ => Err(format!(
+            "`{{{name}}}` in `{word}` is no place to fill in: {{prompt}}, {{conversation}} and \
+             {{args}} are"
+        )),
+    }
 }
 
 /// The name in braces that `text` begins with. Other braces, those of JSON, are text.

@@ -1,3 +1,4 @@
+use super::engine::NoResume;
 use super::*;
 
 #[track_caller]

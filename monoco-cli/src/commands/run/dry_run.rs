@@ -9,7 +9,7 @@ use serde::Serialize;
 use session_worker::AgentStdin;
 
 use super::agent::Agent;
-use super::shell::quoted;
+use super::shell::{one, quoted};
 use crate::args::Run;
 use crate::engines::Added;
 use crate::error::CliError;
@@ -89,27 +89,20 @@ impl Plan<'_> {
             writeln!(out, "{:<13}{}", "Added", sanitise::line(&words))?;
         }
         for (name, value) in &self.env {
-            let words = format!("{name}={}", quoted(std::slice::from_ref(value)));
+            let words = format!("{name}={}", one(value));
             writeln!(out, "{:<13}{}", "Environment", sanitise::line(&words))?;
         }
         writeln!(out, "Command")?;
         for word in &self.argv {
-            let word = quoted(std::slice::from_ref(word));
-            write_lines(out, &word)?;
+            writeln!(out, "  {}", sanitise::line(&one(word)))?;
         }
-        if let Some(prompt) = self.prompt {
-            writeln!(out, "Prompt")?;
-            write_lines(out, prompt)?;
-        }
-        Ok(())
+        let Some(prompt) = self.prompt else {
+            return Ok(());
+        };
+        writeln!(out, "Prompt")?;
+        prompt.split('\n').try_for_each(|line| match line {
+            "" => writeln!(out),
+            line => writeln!(out, "  {}", sanitise::line(line)),
+        })
     }
-}
-
-/// Text of several lines, which cannot leave its place.
-fn write_lines(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let mut lines = text.split('\n');
-    lines.try_for_each(|line| match line {
-        "" => writeln!(out),
-        line => writeln!(out, "  {}", sanitise::line(line)),
-    })
 }

@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(text.compose().as_deref(), Ok("Look at main"));
         let unwritten = Prompt {
             issue: Some(Issue {
-                file: None,
+                path: None,
+                title: None,
                 ..issue
             }),
             text: Some(" "),
