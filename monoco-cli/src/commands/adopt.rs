@@ -1,13 +1,18 @@
 //! `monoco adopt`: give orphans a new owner.
 
-use session_core::{Liveness, SessionManager};
-use session_worker::{Adoption, Launcher};
+use std::path::Path;
+
+use session_core::{Liveness, SessionId, SessionManager};
+use session_worker::{Adoption, Hooks, Launcher};
 
 use super::each::each;
+use super::run;
 use crate::args::Adopt;
+use crate::config::Config;
+use crate::engines::Engines;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output;
+use crate::{output, xdg};
 
 pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
@@ -22,11 +27,48 @@ pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliE
         output::words("there are no orphans");
         return Ok(Exit::SUCCESS);
     }
+    let known = Known::load(manager.project());
     each(manager, &names, |id| {
-        Ok(launcher
-            .adopt(manager, id, Adoption::default())
-            .map(|_| ())?)
+        let adoption = known.adoption(manager, id);
+        Ok(launcher.adopt(manager, id, adoption).map(|_| ())?)
     })
+}
+
+/// What a session's new owner is to know besides its record. A file that is damaged
+/// keeps no orphan from having an owner.
+#[derive(Debug, Default)]
+struct Known {
+    hooks: Hooks,
+    engines: Option<Engines>,
+}
+
+impl Known {
+    fn load(project: &Path) -> Self {
+        let load = || -> Result<Self, CliError> {
+            let config = Config::load(Some(project))?;
+            Ok(Self {
+                hooks: run::hooks(&config),
+                engines: Some(Engines::load(Some(project), &config)?),
+            })
+        };
+        load().unwrap_or_else(|error| {
+            output::failure(&error);
+            Self::default()
+        })
+    }
+
+    fn adoption(&self, manager: &SessionManager, id: &SessionId) -> Adoption {
+        let engine = manager.get(id).ok().and_then(|seen| seen.session.engine);
+        let engines = self.engines.as_ref();
+        let engine = engines
+            .zip(engine)
+            .and_then(|(engines, name)| engines.get(&name).ok());
+        Adoption {
+            reading: engine.map(|engine| engine.reading.clone()),
+            hooks: self.hooks.clone(),
+            conversations: xdg::conversations(),
+        }
+    }
 }
 
 fn orphans(manager: &SessionManager) -> Result<Vec<String>, CliError> {

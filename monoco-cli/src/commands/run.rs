@@ -189,20 +189,20 @@ fn launch(args: &Run, agent: Agent, stdin: AgentStdin, config: &Config) -> Launc
         remove_at_end: args.rm,
         grace: config.run_grace(),
         reading,
-        hooks: Hooks {
-            on_start: hooks(config.hooks_on_start()),
-            on_end: hooks(config.hooks_on_end()),
-        },
+        hooks: hooks(config),
         conversations: xdg::conversations(),
         ..Launch::default()
     }
 }
 
-fn hooks(configured: Vec<config::Hook>) -> Vec<Hook> {
-    let hooks = configured.into_iter();
-    hooks
-        .map(|config::Hook { command, timeout }| Hook { command, timeout })
-        .collect()
+/// The programs that are configured to be run when a session starts and ends.
+pub(super) fn hooks(config: &Config) -> Hooks {
+    let hook = |config::Hook { command, timeout }| Hook { command, timeout };
+    let hooks = |configured: Vec<config::Hook>| configured.into_iter().map(hook).collect();
+    Hooks {
+        on_start: hooks(config.hooks_on_start()),
+        on_end: hooks(config.hooks_on_end()),
+    }
 }
 
 /// A terminal is never the agent's. In the foreground a pipe, a socket or a file
