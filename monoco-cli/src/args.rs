@@ -249,7 +249,8 @@ pub(crate) struct Show {
 
 /// Print what an agent printed
 ///
-/// On a terminal, control characters other than colours are made visible.
+/// What is known of an engine's JSON lines is shown as text. On a terminal, control
+/// characters other than colours are made visible.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
@@ -264,7 +265,7 @@ pub(crate) struct Logs {
     /// Only the last N lines
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) tail: Option<u64>,
-    /// The bytes as they are, on a terminal too
+    /// The bytes as they are: JSON lines as well, and on a terminal too
     #[arg(long)]
     pub(crate) raw: bool,
 }

@@ -11,7 +11,7 @@ pub(crate) fn registry() -> Option<Registry> {
     Some(Registry::at(state_dir()?.join("projects")))
 }
 
-/// Where it is kept which conversations are held by living sessions.
+/// The leases on conversations, of which there is one for all projects of this user.
 pub(crate) fn conversations() -> Option<PathBuf> {
     Some(state_dir()?.join("conversations"))
 }

@@ -239,3 +239,55 @@ fn an_orphan_that_is_adopted_is_heard_from_the_beginning() {
         assert_eq!(ended.verdict().and_then(|v| v.cost_usd), Some(0.5));
     }
 }
+
+#[test]
+fn people_and_programs_are_told() {
+    let project = Project::new();
+    let run =
+        |conversation: &str, script: &str| run(&project, holding(&project, conversation, script));
+    let limited = r#"{"type":"end","text":"limit|4102444800","turns":3}"#;
+    let limited = run("7f", &format!("echo '{limited}'"));
+    let fine = r#"{"type":"end","cost":0.5}"#;
+    let fine = run("80", &format!("echo '{fine}'"));
+    let contrary = run("81", r#"echo '{"type":"end"}'; exit 9"#);
+    let table = project.run(&["ps", "-a"]);
+    let row = |session: &Session| {
+        let out = table.out();
+        let row = out.lines().find(|row| row.starts_with(session.id.short()));
+        row.unwrap_or_else(|| panic!("{table}")).to_owned()
+    };
+    // The time is that of the place where the test runs.
+    assert!(
+        row(&limited).contains(" completed (rate_limited until 2"),
+        "{table}"
+    );
+    assert!(row(&fine).contains(" completed  "), "{table}");
+    assert!(
+        row(&contrary).contains(" failed (exit 9, says succeeded) "),
+        "{table}"
+    );
+
+    let shown = project.run(&["show", limited.id.as_str()]);
+    for line in [
+        "Verdict      rate_limited until 2100-01-01T00:00:00+00:00; 3 turns",
+        "Engine       fake",
+        "Conversation 7f",
+    ] {
+        assert!(shown.out().lines().any(|shown| shown == line), "{shown}");
+    }
+    let shown = project.run(&["show", "--json", fine.id.as_str()]);
+    let json = shown.json();
+    assert_eq!(json[0]["conversation_id"], "80");
+    let verdict = serde_json::json!({ "kind": "succeeded", "cost_usd": 0.5 });
+    assert_eq!(json[0]["verdict"], verdict);
+    let listed = project.run(&["ps", "-a", "--json"]);
+    let json = listed.json();
+    let verdicts: Vec<_> = json
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|s| &s["verdict"])
+        .collect();
+    assert_eq!(verdicts.len(), 3);
+    assert!(verdicts.contains(&&verdict), "{listed}");
+}

@@ -155,7 +155,11 @@ monoco: on_end hook `sh -c exec sleep 1000`: timed out after 300ms
     let seen = project.manager().get(&id).expect("it is recorded");
     assert_eq!(seen.session, ended);
 
-    project.manager().remove(&id).expect("it has ended");
+    let shown = project.run(&["show", id.as_str()]);
+    let path = format!("/.monoco/logs/{id}.hooks.log");
+    let named = |line: &str| line.starts_with("Hooks log ") && line.ends_with(&path);
+    assert!(shown.out().lines().any(named), "{shown}");
+    project.run(&["rm", id.as_str()]).ok();
     assert!(!file(&project, &format!(".monoco/logs/{id}.hooks.log")).exists());
 }
 

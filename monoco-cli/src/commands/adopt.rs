@@ -1,15 +1,13 @@
 //! `monoco adopt`: give orphans a new owner.
 
-use std::path::Path;
-
-use session_core::{Liveness, SessionId, SessionManager};
+use session_core::{Liveness, SessionManager};
 use session_worker::{Adoption, Hooks, Launcher};
 
 use super::each::each;
 use super::run;
 use crate::args::Adopt;
 use crate::config::Config;
-use crate::engines::Engines;
+use crate::engines::reading_for;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{output, xdg};
@@ -27,48 +25,23 @@ pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliE
         output::words("there are no orphans");
         return Ok(Exit::SUCCESS);
     }
-    let known = Known::load(manager.project());
+    // What is damaged there keeps no orphan from having an owner.
+    let hooks = Config::load(Some(manager.project())).map(|config| run::hooks(&config));
+    let hooks = hooks.unwrap_or_else(|error| {
+        output::failure(&error);
+        Hooks::default()
+    });
     each(manager, &names, |id| {
-        let adoption = known.adoption(manager, id);
+        let adoption = Adoption {
+            reading: reading_for(
+                manager.project(),
+                manager.get(id)?.session.engine.as_deref(),
+            ),
+            hooks: hooks.clone(),
+            conversations: xdg::conversations(),
+        };
         Ok(launcher.adopt(manager, id, adoption).map(|_| ())?)
     })
-}
-
-/// What a session's new owner is to know besides its record. A file that is damaged
-/// keeps no orphan from having an owner.
-#[derive(Debug, Default)]
-struct Known {
-    hooks: Hooks,
-    engines: Option<Engines>,
-}
-
-impl Known {
-    fn load(project: &Path) -> Self {
-        let load = || -> Result<Self, CliError> {
-            let config = Config::load(Some(project))?;
-            Ok(Self {
-                hooks: run::hooks(&config),
-                engines: Some(Engines::load(Some(project), &config)?),
-            })
-        };
-        load().unwrap_or_else(|error| {
-            output::failure(&error);
-            Self::default()
-        })
-    }
-
-    fn adoption(&self, manager: &SessionManager, id: &SessionId) -> Adoption {
-        let engine = manager.get(id).ok().and_then(|seen| seen.session.engine);
-        let engines = self.engines.as_ref();
-        let engine = engines
-            .zip(engine)
-            .and_then(|(engines, name)| engines.get(&name).ok());
-        Adoption {
-            reading: engine.map(|engine| engine.reading.clone()),
-            hooks: self.hooks.clone(),
-            conversations: xdg::conversations(),
-        }
-    }
 }
 
 fn orphans(manager: &SessionManager) -> Result<Vec<String>, CliError> {

@@ -75,6 +75,7 @@ fn start(manager: &SessionManager, args: &Run, mut launch: Launch) -> Result<Exi
     } else {
         None
     };
+    let shown_by = launch.reading.clone();
     launch.session.id = early.as_ref().map(|early| early.id.clone());
     let launched = launcher.launch(manager, launch);
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
@@ -91,7 +92,7 @@ fn start(manager: &SessionManager, args: &Run, mut launch: Launch) -> Result<Exi
         end: launched.end,
         signals,
         log: Follower::new(log, 0),
-        out: LogOutput::stdout(false),
+        out: LogOutput::stdout(false, shown_by),
     }
     .until_end()
 }

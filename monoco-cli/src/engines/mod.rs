@@ -15,9 +15,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use engine::{Added, Engine, Source};
+use session_worker::Reading;
+
 use file::{Damage, Entries, Entry};
 
 use crate::config::{self, Config};
+use crate::error::CliError;
 use crate::text_file::{Folder, Refusal, Whose};
 use crate::{nearest, output, xdg};
 
@@ -132,6 +135,25 @@ impl Engines {
     /// All, by their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Engine> {
         self.engines.values()
+    }
+}
+
+/// How what a session's agent prints is read, where that is known. What stands in the
+/// way is said; it keeps nobody from the session.
+pub(crate) fn reading_for(project: &Path, engine: Option<&str>) -> Option<Reading> {
+    let engine = engine?;
+    let load = || -> Result<_, CliError> {
+        Ok(Engines::load(Some(project), &Config::load(Some(project))?)?)
+    };
+    match load() {
+        Ok(engines) => engines
+            .get(engine)
+            .ok()
+            .map(|engine| engine.reading.clone()),
+        Err(error) => {
+            output::failure(&error);
+            None
+        }
     }
 }
 
