@@ -7,6 +7,8 @@
 mod engine;
 mod file;
 pub(crate) mod ready;
+#[cfg(test)]
+mod sample_tests;
 mod template;
 #[cfg(test)]
 mod tests;
