@@ -65,7 +65,8 @@ impl Reader<'_, '_> {
             if closes(text, fence) {
                 self.fence = None;
             }
-            return self.content(text);
+            self.content(text);
+            return;
         }
         let said = self.without_comments(line, text);
         if let Some(fence) = fence_of(&said) {
@@ -127,43 +128,43 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// `text` with spaces in place of comments.
+    /// `text` with spaces in place of comments. Every character is looked at a fixed
+    /// number of times, however many comments there are.
     fn without_comments(&mut self, line: usize, text: &str) -> String {
+        let last_end = text.rfind("-->");
         let mut said = String::with_capacity(text.len());
-        let mut rest = text;
+        let (mut at, mut column, mut n_ticks, mut begins_line) = (0, 0, 0, true);
         loop {
             if self.in_comment {
-                let (comment, after) = match rest.find("-->") {
-                    Some(end) => {
-                        self.in_comment = false;
-                        rest.split_at(end + 3)
-                    }
-                    None => (rest, ""),
-                };
-                self.comment(line, said.chars().count(), comment);
-                said.extend(comment.chars().map(|_| ' '));
-                rest = after;
-                if self.in_comment {
-                    return said;
-                }
+                let end = text[at..].find("-->").map(|end| at + end + 3);
+                let comment = &text[at..end.unwrap_or(text.len())];
+                self.in_comment = end.is_none();
+                self.comment(line, column, comment);
+                let length = comment.chars().count();
+                said.extend(std::iter::repeat_n(' ', length));
+                column += length;
+                at += comment.len();
             }
-            let Some(start) = rest.find("<!--") else {
-                said.push_str(rest);
-                return said;
-            };
-            let (before, comment) = rest.split_at(start);
+            let start = text[at..].find("<!--").filter(|_| !self.in_comment);
+            let before = &text[at..start.map_or(text.len(), |start| at + start)];
             said.push_str(before);
-            rest = comment;
+            if start.is_none() {
+                return said;
+            }
+            at += before.len();
+            column += before.chars().count();
+            n_ticks += before.matches('`').count();
+            begins_line &= before.trim().is_empty();
             // Elsewhere than at the start of a line it is a comment only where it
             // also ends there, and in code it is none.
-            let begins_line = said.trim().is_empty();
-            let in_code = said.matches('`').count() % 2 == 1;
-            if !begins_line && (in_code || !rest.contains("-->")) {
+            let in_code = n_ticks % 2 == 1;
+            let ends_here = last_end.is_some_and(|end| end > at);
+            self.in_comment = begins_line || (!in_code && ends_here);
+            if !self.in_comment {
                 said.push_str("<!--");
-                rest = &rest[4..];
-                continue;
+                at += 4;
+                column += 4;
             }
-            self.in_comment = true;
         }
     }
 
@@ -172,7 +173,9 @@ impl Reader<'_, '_> {
             .trim_start_matches("<!--")
             .trim_end_matches("-->")
             .trim();
-        if is_instruction(words) {
+        let last = self.body.placeholders.last();
+        let is_first = last.is_none_or(|(span, _)| span.start.line != line);
+        if is_first && is_instruction(words) {
             let place = |column| Place { line, column };
             let span = Span {
                 start: place(column),

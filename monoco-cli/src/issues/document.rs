@@ -118,7 +118,17 @@ impl<'t> Document<'t> {
             place.column
         };
         let line = place.line.min(last);
-        let before = || self.line(line).chars().take(column);
+        let text = self.line(line);
+        // Most lines are; some are long, and have much in them.
+        if text.is_ascii() {
+            let column = column.min(text.len());
+            return Position {
+                line,
+                column,
+                utf16: column,
+            };
+        }
+        let before = || text.chars().take(column);
         Position {
             line,
             column: before().count(),

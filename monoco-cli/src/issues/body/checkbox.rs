@@ -49,8 +49,9 @@ pub(super) fn read(line: &str) -> Result<Option<(State, &str)>, String> {
         return Ok(None);
     };
     let Some((inner, after)) = inner.split_once(']') else {
-        let begins = inner.starts_with([' ', 'x', 'X']) && inner[1..].starts_with(' ');
-        return if begins || inner.trim().is_empty() {
+        let is_open = inner.starts_with(' ') || inner.is_empty();
+        let is_done = ["x ", "X "].iter().any(|begins| inner.starts_with(begins));
+        return if is_open || is_done {
             Err("a checkbox that is not closed; expected `- [ ] text`".to_owned())
         } else {
             Ok(None)

@@ -1,11 +1,12 @@
 //! What only shows when issues are seen together.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Checked, Finding, Rule};
 use crate::issues::document::Range;
 use crate::issues::front_matter::{ROOT, is_elsewhere};
+use crate::issues::tree;
 
 /// Compares the files of one `Issues` folder, or, where `has_all` is not so, files
 /// that are in none: what those refer to may well be elsewhere.
@@ -30,6 +31,9 @@ fn duplicates(file: &mut Checked, by_id: &HashMap<String, Vec<PathBuf>>) {
     let Some((id, range)) = &file.id else { return };
     let mut paths = by_id.get(id).into_iter().flatten();
     if let Some(other) = paths.find(|path| **path != file.path) {
+        let project = tree::folder_of(other).and_then(Path::parent);
+        let relative = project.and_then(|project| other.strip_prefix(project).ok());
+        let other = relative.unwrap_or(other);
         file.findings.push(Finding {
             rule: Rule::DuplicateId,
             range: *range,

@@ -80,7 +80,7 @@ fn files(issue: &Issue<'_>, project: &Path, findings: &mut Findings<'_, '_>) {
         // What cannot be looked at may well be there.
         let exists = || project.join(name).symlink_metadata().is_ok();
         if !is_pattern(name) && !exists() {
-            let message = format!("there is no file {name} in {}", project.display());
+            let message = format!("there is no file {name} in the project");
             findings.add(Rule::MissingFile, file.span, message);
         }
     }
