@@ -24,13 +24,9 @@ pub(crate) fn open(named: Option<&Path>) -> Result<SessionManager, CliError> {
     }
 }
 
-/// As [`open`]; where there is no project, makes one: in the directory that was
-/// named, at the root of the git repository, or here.
-pub(crate) fn open_or_create(named: Option<&Path>) -> Result<SessionManager, CliError> {
-    Ok(SessionManager::create(here(named)?)?)
-}
-
-fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
+/// Where `run` has its project, or makes one: the directory that was named, the root
+/// of the project or of the git repository, or here.
+pub(crate) fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(project) = named_project(named)? {
         return Ok(project);
     }

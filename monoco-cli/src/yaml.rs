@@ -213,6 +213,7 @@ impl Tree {
             ScalarStyle::Plain => plain(text),
             _ => Value::Text(text.to_owned()),
         };
+        let span = without_trailer(span, text, style);
         self.put(Node { span, value })
     }
 
@@ -245,6 +246,20 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// The scanner ends a quoted word behind the comment that follows it.
+fn without_trailer(mut span: Span, text: &str, style: ScalarStyle) -> Span {
+    let doubled = match style {
+        ScalarStyle::SingleQuoted => text.matches('\'').count(),
+        ScalarStyle::DoubleQuoted => 0,
+        _ => return span,
+    };
+    if span.start.line == span.end.line {
+        let written = text.chars().count() + doubled + 2;
+        span.end.column = span.end.column.min(span.start.column + written);
+    }
+    span
 }
 
 /// What an unquoted word means.

@@ -27,7 +27,8 @@ pub struct Reading {
     /// in the log counts.
     pub conversation: Vec<At>,
     /// What the agent says of its end: the last line of the log that matches any of them
-    /// decides; within one line, the first of them that matches.
+    /// decides; within one line, the first of them that matches. When a limit ends may
+    /// stand in the matching line before.
     pub verdicts: Vec<Rule>,
     /// How a line is shown to people: all that match, in this order.
     pub text: Vec<Show>,
@@ -133,9 +134,19 @@ impl Reading {
         if self.verdicts.is_empty() {
             return None;
         }
-        tail.rsplit(|byte| *byte == b'\n')
-            .filter_map(parse)
-            .find_map(|line| self.verdicts.iter().find_map(|rule| rule.judge(&line)))
+        let lines = tail.rsplit(|byte| *byte == b'\n').filter_map(parse);
+        let judge = |line: Value| self.verdicts.iter().find_map(|rule| rule.judge(&line));
+        let mut verdicts = lines.filter_map(judge);
+        let mut verdict = verdicts.next()?;
+        let open = VerdictKind::RateLimited { until: None };
+        // Some engines tell when a limit ends in an event of its own before the last.
+        if verdict.kind == open
+            && let Some(before) = verdicts.next()
+            && matches!(before.kind, VerdictKind::RateLimited { .. })
+        {
+            verdict.kind = before.kind;
+        }
+        Some(verdict)
     }
 
     /// How a line is shown to people: nothing of a JSON object that no rule is about;

@@ -5,10 +5,10 @@ use session_worker::Reading;
 
 use crate::args::Logs;
 use crate::ear::{Ear, Heard, Next, Watch, wait_any};
+use crate::engines::reading_for;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
-use crate::output::stream::reading_for;
 use crate::{output, tail};
 
 pub(super) fn logs(manager: &SessionManager, args: &Logs) -> Result<Exit, CliError> {
@@ -30,7 +30,7 @@ pub(super) fn logs(manager: &SessionManager, args: &Logs) -> Result<Exit, CliErr
 /// is shown as it is.
 fn reading(manager: &SessionManager, id: &SessionId) -> Option<Reading> {
     let seen = manager.get(id).ok()?;
-    reading_for(seen.session.engine.as_deref())
+    reading_for(manager.project(), seen.session.engine.as_deref())
 }
 
 /// Copies the log until the session has ended. What was written last may still

@@ -6,6 +6,8 @@ mod completions;
 mod config;
 mod doctor;
 mod each;
+mod engines;
+mod issue;
 mod kill;
 mod logs;
 mod prune;
@@ -14,7 +16,7 @@ mod reconcile;
 mod resume;
 mod rm;
 mod roles;
-mod run;
+pub(crate) mod run;
 mod serve;
 pub(crate) mod service;
 mod show;
@@ -36,8 +38,9 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
     let project = args.project().map(Path::to_owned);
     let project = project.as_deref();
     let result = match args.verb {
-        Verb::Run(run) => {
-            project::open_or_create(project).and_then(|manager| run::run(&manager, run, spare))
+        Verb::Run(args) => run::run(project, *args, spare),
+        Verb::Engines(args) => {
+            project::find(project).and_then(|project| engines::engines(project.as_deref(), &args))
         }
         Verb::Completions(completions) => completions::completions(&completions),
         Verb::Roles(args) => {
@@ -48,6 +51,7 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
         }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
+        Verb::Issue(args) => issue::issue(project, &args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),
             Verb::Show(args) => show::show(&manager, &args),
@@ -63,11 +67,13 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
             Verb::Run(_)
+            | Verb::Engines(_)
             | Verb::Completions(_)
             | Verb::Roles(_)
             | Verb::Config(_)
             | Verb::Serve(_)
-            | Verb::Service(_) => unreachable!("matched above"),
+            | Verb::Service(_)
+            | Verb::Issue(_) => unreachable!("matched above"),
         }),
     };
     match result {

@@ -22,7 +22,8 @@ pub(super) fn roles(project: Option<&Path>, args: &args::Roles) -> Result<Exit, 
     Ok(Exit::SUCCESS)
 }
 
-fn named<'a>(roles: &'a Roles, name: &str) -> Result<&'a Role, CliError> {
+/// The role of that name.
+pub(super) fn named<'a>(roles: &'a Roles, name: &str) -> Result<&'a Role, CliError> {
     roles.get(name).ok_or_else(|| {
         let known = roles.all().iter().map(|role| role.name.as_str());
         let near = nearest::nearest(name, known);

@@ -235,7 +235,7 @@ impl Config {
     }
 
     /// Why, and what to do.
-    fn distrust(&self) -> String {
+    pub(crate) fn distrust(&self) -> String {
         let user = xdg::config_dir().map(|dir| dir.join(FILE_NAME));
         let user = user.unwrap_or_else(|| FILE_NAME.into());
         let project = self.project.as_deref().unwrap_or(Path::new(""));

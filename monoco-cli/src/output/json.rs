@@ -94,7 +94,11 @@ pub(crate) fn write_element(
     if !terminal {
         return Ok(serde_json::to_writer(out, element)?);
     }
-    let json = serde_json::to_string(element)?;
+    write_for_terminal(out, &serde_json::to_string(element)?)
+}
+
+/// Writes JSON with what a terminal obeys escaped.
+pub(crate) fn write_for_terminal(out: &mut impl Write, json: &str) -> io::Result<()> {
     // Outside of strings JSON has no such characters.
     for part in json.split_inclusive(char::is_control) {
         let control = part.chars().next_back().filter(|c| c.is_control());

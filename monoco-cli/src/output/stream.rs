@@ -6,11 +6,6 @@
 
 use session_worker::{MAX_LINE_LEN, Reading};
 
-/// How to read what agents of `engine` print, where that is known.
-pub(crate) fn reading_for(_engine: Option<&str>) -> Option<Reading> {
-    None
-}
-
 /// Makes lines readable.
 #[derive(Debug)]
 pub(crate) struct Renderer {

@@ -37,6 +37,7 @@ fn the_last_line_that_says_anything_decides() {
     let failed = r#"{"type":"result"}"#;
     let good = r#"{"type":"result","ok":true,"turns":3,"cost":0.5}"#;
     let limited = r#"{"type":"result","text":"usage LIMIT reached|1735689600","turns":1}"#;
+    let again = r#"{"error":{"code":"busy"}}"#;
     let busy = r#"{"error":{"code":429.0,"at":1735689600000}}"#;
     for (tail, expected) in [
         ("", r#"{"kind":"unknown"}"#),
@@ -53,6 +54,14 @@ fn the_last_line_that_says_anything_decides() {
         (
             limited,
             r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00","turns":1}"#,
+        ),
+        (
+            &format!("{busy}\nbetween\n{again}\n"),
+            r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00"}"#,
+        ),
+        (
+            &format!("{busy}\n{failed}\n{again}\n"),
+            r#"{"kind":"rate_limited"}"#,
         ),
         (
             busy,
