@@ -6,6 +6,7 @@ mod issue;
 mod label;
 mod listen;
 pub(crate) mod names;
+mod resume;
 mod roles;
 mod run;
 mod serve;
@@ -26,6 +27,7 @@ use session_core::Status;
 pub(crate) use config::Config;
 pub(crate) use issue::{Issue, IssueLint, IssueVerb};
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
+pub(crate) use resume::{Recover, Resume};
 pub(crate) use roles::Roles;
 pub(crate) use run::Run;
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
@@ -80,6 +82,7 @@ pub(crate) enum Verb {
     Kill(Kill),
     Suspend(Suspend),
     Resume(Resume),
+    Recover(Recover),
     Rm(Rm),
     Prune(Prune),
     Adopt(Adopt),
@@ -331,20 +334,6 @@ Example:
 The clock of a session's timeout stops as well."
 )]
 pub(crate) struct Suspend {
-    /// The session: its id, a unique prefix of it, or its name
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<String>,
-}
-
-/// Thaw suspended sessions
-#[derive(Debug, Arguments)]
-#[command(
-    visible_alias = "unpause",
-    after_help = "\
-Example:
-  monoco resume 36f675cc"
-)]
-pub(crate) struct Resume {
     /// The session: its id, a unique prefix of it, or its name
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<String>,

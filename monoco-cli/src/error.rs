@@ -11,6 +11,7 @@ use session_worker::LaunchError;
 use crate::commands::run::PromptError;
 use crate::commands::service::ServiceError;
 use crate::config::ConfigError;
+use crate::continuation::NotContinued;
 use crate::engines::EnginesError;
 use crate::issues::TreeError;
 
@@ -90,6 +91,31 @@ pub(crate) enum CliError {
     /// The engines could not be told, or not the one that was asked for.
     #[error(transparent)]
     Engines(#[from] EnginesError),
+    /// A conversation is not continued.
+    #[error(transparent)]
+    NotContinued(#[from] NotContinued),
+    /// The agent was asked to go on with what it does not know.
+    #[error(
+        "{engine} does not know the conversation {conversation} any more; nothing was continued \
+         (`monoco logs {id}` shows what it says)"
+    )]
+    Forgotten {
+        id: SessionId,
+        engine: String,
+        conversation: String,
+    },
+    /// It was asked to be thawed with what only a new session can be given.
+    #[error(
+        "session `{0}` has not ended: it only goes on as it was; -d, -t and arguments are for \
+         the conversation of one that has"
+    )]
+    OnlyGoesOn(String),
+    /// There is nothing to recover of it.
+    #[error(
+        "session {0} was not lost, has no known conversation, or is continued already; `monoco \
+         resume {0}` goes on with one that has ended"
+    )]
+    NotLost(SessionId),
     /// Nothing says who is to be told the prompt.
     #[error(
         "nothing says what to run: give a command, or an engine (-e); `monoco engines` lists them"

@@ -88,7 +88,9 @@ impl Exit {
             CliError::Launch(LaunchError::NotFound(_)) => Self::NOT_FOUND,
             CliError::Launch(LaunchError::NotExecutable(_)) => Self::NOT_EXECUTABLE,
             CliError::TimedOut { .. } => Self::TIMED_OUT,
-            CliError::NoEngine | CliError::Prompt(PromptError::Empty) => Self::USAGE,
+            CliError::NoEngine | CliError::OnlyGoesOn(_) | CliError::Prompt(PromptError::Empty) => {
+                Self::USAGE
+            }
             CliError::NoProject(_)
             | CliError::Project { .. }
             | CliError::WorkingDirectory(_)
@@ -108,6 +110,9 @@ impl Exit {
             | CliError::HandsOff { .. }
             | CliError::SupervisorDied { .. }
             | CliError::Engines(_)
+            | CliError::NotContinued(_)
+            | CliError::Forgotten { .. }
+            | CliError::NotLost(_)
             | CliError::Prompt(_)
             | CliError::Service(_)
             | CliError::Serve(_)

@@ -11,7 +11,10 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ),
     ("Look", &["ps", "show", "logs", "wait"]),
     ("Tidy up", &["rm", "prune"]),
-    ("After accidents", &["adopt", "reconcile", "doctor"]),
+    (
+        "After accidents",
+        &["recover", "adopt", "reconcile", "doctor"],
+    ),
     ("A daemon", &["serve", "service"]),
     ("Set up", &["engines", "roles", "config"]),
     ("Issues", &["issue"]),

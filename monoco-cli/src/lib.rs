@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod config;
+mod continuation;
 mod describe;
 mod ear;
 mod engines;

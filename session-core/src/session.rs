@@ -413,6 +413,8 @@ pub struct NewSession {
     pub parent_id: Option<SessionId>,
     /// The session whose conversation this one continues.
     pub resumes: Option<SessionId>,
+    /// The branch the agent works on; one named after issue and id when `None`.
+    pub branch_name: Option<String>,
     /// How long the agent may run, not counting the time it is suspended; rounded
     /// up to whole seconds.
     pub timeout: Option<Duration>,
@@ -430,7 +432,9 @@ impl NewSession {
         let id = self.id.unwrap_or_else(SessionId::random);
         let issue_id = self.issue_id.unwrap_or_else(|| Self::NO_ISSUE.to_owned());
         Session {
-            branch_name: format!("agent/{issue_id}/{}", id.short()),
+            branch_name: self
+                .branch_name
+                .unwrap_or_else(|| format!("agent/{issue_id}/{}", id.short())),
             id,
             issue_id,
             role_name: self

@@ -13,6 +13,7 @@ mod logs;
 mod prune;
 mod ps;
 mod reconcile;
+mod recover;
 mod resume;
 mod rm;
 mod roles;
@@ -20,6 +21,7 @@ pub(crate) mod run;
 mod serve;
 pub(crate) mod service;
 mod show;
+mod start;
 mod stop;
 mod suspend;
 mod wait;
@@ -61,6 +63,7 @@ pub(crate) fn execute(args: Args, spare: Option<Spare>) -> Exit {
             Verb::Kill(args) => kill::kill(&manager, &args),
             Verb::Suspend(args) => suspend::suspend(&manager, &args),
             Verb::Resume(args) => resume::resume(&manager, &args),
+            Verb::Recover(args) => recover::recover(&manager, &args),
             Verb::Rm(args) => rm::rm(&manager, &args),
             Verb::Prune(args) => prune::prune(&manager, &args),
             Verb::Adopt(args) => adopt::adopt(&manager, &args),

@@ -1,16 +1,90 @@
-//! `monoco resume`: thaw a suspended session.
+//! `monoco resume`: thaw suspended sessions, or go on with the conversation of one that
+//! has ended.
 
-use session_core::SessionManager;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use session_core::{Outcome, Session, SessionId, SessionManager};
 
 use super::each::each;
+use super::run::{parent, tell_added};
+use super::start::start;
 use crate::args::Resume;
+use crate::continuation::Continuation;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::output;
+
+/// How much of the end of a log is looked through for what an agent says at its end.
+const LAST_WORDS: u64 = 64 << 10;
 
 pub(super) fn resume(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
-    each(manager, &args.ids, |id| {
-        let so = " and has no conversation to continue";
+    match ended(manager, &args.words) {
+        Some(session) => go_on(manager, &session, args),
+        None => thaw(manager, args),
+    }
+}
+
+/// The session that has ended, if it is one, and what follows are no other sessions.
+fn ended(manager: &SessionManager, words: &[String]) -> Option<Session> {
+    let (first, others) = words.split_first()?;
+    let session = manager.get(&manager.resolve(first).ok()?).ok()?.shown();
+    let are_sessions =
+        !others.is_empty() && others.iter().all(|word| manager.resolve(word).is_ok());
+    (session.end().is_some() && !are_sessions).then_some(session)
+}
+
+fn thaw(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
+    if args.detach || args.timeout.is_some() || !args.extra.is_empty() {
+        return Err(CliError::OnlyGoesOn(args.words[0].clone()));
+    }
+    each(manager, &args.words, |id| {
+        let so = "; to go on with its conversation, name it alone";
         let resumed = manager.resume(id);
         resumed.map(drop).map_err(|error| CliError::act(error, so))
     })
+}
+
+fn go_on(manager: &SessionManager, old: &Session, args: &Resume) -> Result<Exit, CliError> {
+    let continuation = Continuation::of(manager)?;
+    continuation.tell_warnings();
+    let prompt = args.words[1..].join(" ");
+    let prompt = (!prompt.is_empty()).then_some(prompt);
+    let (mut launch, added) = continuation.launch(old, prompt.as_deref(), &args.extra)?;
+    let (engine, conversation) = continuation.held(old)?;
+    tell_added(&engine.name, &added);
+    launch.session.parent_id = parent();
+    launch.session.timeout = args.timeout.or(launch.session.timeout);
+    let id = launch.session.id.clone();
+    let exit = start(manager, launch, args.detach, None)?;
+    if let Some(id) = id
+        && let Some((code, words)) = last_words(manager, &id)
+        && engine.knows_no_conversation(code, &words)
+    {
+        output::failure(&CliError::Forgotten {
+            id,
+            engine: engine.name.clone(),
+            conversation: conversation.to_owned(),
+        });
+    }
+    Ok(exit)
+}
+
+/// With which code the agent of a session exited, and the last of what it printed.
+fn last_words(manager: &SessionManager, id: &SessionId) -> Option<(i32, String)> {
+    let session = manager.get(id).ok()?.session;
+    let Some(Outcome::Exited { code }) = session.outcome() else {
+        return None;
+    };
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let Some(mut log) = manager.open_log(id)? else {
+            return Ok(None);
+        };
+        let len = log.metadata()?.len();
+        log.seek(SeekFrom::Start(len.saturating_sub(LAST_WORDS)))?;
+        let mut words = Vec::new();
+        log.take(LAST_WORDS).read_to_end(&mut words)?;
+        Ok(Some(words))
+    };
+    let words = read().ok()??;
+    Some((*code, String::from_utf8_lossy(&words).into_owned()))
 }

@@ -12,7 +12,7 @@ use session_daemon::{Config, Daemon, LaunchError, Launcher, Projects, Start};
 use session_worker::{AgentStdin, DEFAULT_GRACE, Launch};
 use tracing::level_filters::LevelFilter;
 
-use super::run::note;
+use super::start::note;
 use crate::args::{LogFormat, ServeOptions, names};
 use crate::error::CliError;
 use crate::exit::Exit;

@@ -119,6 +119,16 @@ impl Engine {
         self.compose(&self.new, prompt, conversation, extra)
     }
 
+    /// What its commands do not have by themselves: what is configured, and `extra`.
+    pub(crate) fn all_added(&self, extra: &[OsString]) -> Vec<Added> {
+        let words = extra.iter().map(|word| word.to_string_lossy().into_owned());
+        let typed = (!extra.is_empty()).then(|| Added {
+            args: words.collect(),
+            by: "command line".to_owned(),
+        });
+        self.added.iter().cloned().chain(typed).collect()
+    }
+
     fn compose(
         &self,
         template: &Template,
@@ -150,10 +160,6 @@ impl Engine {
 }
 
 /// Continuing.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "`resume` of ended sessions asks it")
-)]
 impl Engine {
     /// The command that goes on with a conversation.
     ///

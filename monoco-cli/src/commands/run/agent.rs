@@ -72,7 +72,6 @@ impl Agent {
         };
         let prompt = prompt.compose()?;
         let composed = engine.new_command(&prompt, &args.extra);
-        let typed = (!args.extra.is_empty()).then(|| typed(&args.extra));
         Ok(Self {
             argv: composed.argv,
             env: composed.env,
@@ -81,20 +80,18 @@ impl Agent {
                 engine: engine.name.clone(),
                 conversation: composed.conversation,
                 prompt,
-                added: engine.added.iter().cloned().chain(typed).collect(),
+                added: engine.all_added(&args.extra),
                 reading: engine.reading.clone(),
             }),
         })
     }
 }
 
-impl Told {
-    /// Says what is added to the engine's own command: it may take its reins off.
-    pub(super) fn tell_added(&self) {
-        for Added { args, by } in &self.added {
-            let words = quoted(args);
-            output::words(&format!("{} is also given {words} ({by})", self.engine));
-        }
+/// Says what is added to the engine's own command: it may take its reins off.
+pub(in crate::commands) fn tell_added(engine: &str, added: &[Added]) {
+    for Added { args, by } in added {
+        let words = quoted(args);
+        output::words(&format!("{engine} is also given {words} ({by})"));
     }
 }
 
@@ -129,12 +126,4 @@ fn issue(project: &Path, id: &str) -> Option<Found> {
 /// A path from the project's directory on, in which most agents are started.
 fn below<'a>(project: &Path, path: &'a Path) -> &'a Path {
     path.strip_prefix(project).unwrap_or(path)
-}
-
-fn typed(extra: &[OsString]) -> Added {
-    let words = extra.iter().map(|word| word.to_string_lossy().into_owned());
-    Added {
-        args: words.collect(),
-        by: "command line".to_owned(),
-    }
 }

@@ -1,0 +1,170 @@
+//! Going on with the conversation of a session that has ended, in a new session.
+//!
+//! The first prompt is never said again, and no conversation is ever held by two
+//! living sessions: its lease is taken before anything else, and goes to the new
+//! session's supervisor. Nothing of the old command is executed: what is run is what
+//! the engine's own file says of continuing.
+
+mod plan;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use session_core::{ConversationError, ConversationLease, NewSession, Session, SessionId};
+use session_core::{SessionManager, StoreError};
+use session_worker::Launch;
+
+pub(crate) use plan::{lost, successor};
+
+use crate::commands::run::hooks;
+use crate::config::Config;
+use crate::engines::{Added, Engine, Engines, EnginesError, NoResume};
+use crate::error::CliError;
+use crate::xdg;
+
+/// A conversation is not continued.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotContinued {
+    /// Its agent was no engine's.
+    #[error(
+        "session {0} has ended, and has no conversation to continue: it ran a command, and \
+         not an engine (`run -e`)"
+    )]
+    NoEngine(SessionId),
+    /// The engine tells its conversations, and this one it did not.
+    #[error("session {id} has ended before {engine} told which conversation it holds")]
+    NoConversation { id: SessionId, engine: String },
+    /// There is no such engine any more, or its file cannot be read.
+    #[error(transparent)]
+    Engine(#[from] EnginesError),
+    /// The engine does not do that.
+    #[error(transparent)]
+    NoResume(#[from] NoResume),
+    /// Somebody else goes on with it, or has its lease.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+    /// It was continued meanwhile.
+    #[error("session {id} is continued already, by {by}")]
+    Already { id: SessionId, by: SessionId },
+    /// There is no place for leases.
+    #[error(
+        "cannot tell where the leases on conversations belong: neither XDG_STATE_HOME nor HOME \
+         is an absolute path"
+    )]
+    NoPlace,
+    /// The sessions cannot be looked through.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl NotContinued {
+    /// Whether somebody else goes on with the conversation, so that nothing is lost.
+    pub(crate) fn goes_on_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Already { .. } | Self::Conversation(ConversationError::Held { .. })
+        )
+    }
+}
+
+/// What is needed to go on with the conversations of a project's sessions.
+pub(crate) struct Continuation<'a> {
+    manager: &'a SessionManager,
+    config: Config,
+    engines: Engines,
+    leases: PathBuf,
+}
+
+impl<'a> Continuation<'a> {
+    pub(crate) fn of(manager: &'a SessionManager) -> Result<Self, CliError> {
+        let config = Config::load(Some(manager.project()))?;
+        let engines = Engines::load(Some(manager.project()), &config)?;
+        Ok(Self {
+            manager,
+            config,
+            engines,
+            leases: xdg::conversations().ok_or(NotContinued::NoPlace)?,
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Says what was configured and does not count.
+    pub(crate) fn tell_warnings(&self) {
+        self.engines.tell_warnings();
+    }
+
+    /// The engine of a session, and the conversation that it held.
+    pub(crate) fn held<'s>(
+        &self,
+        session: &'s Session,
+    ) -> Result<(&Engine, &'s str), NotContinued> {
+        let engine = session.engine.as_deref();
+        let engine = engine.ok_or_else(|| NotContinued::NoEngine(session.id.clone()))?;
+        let conversation = session.conversation_id.as_deref();
+        let conversation = conversation.ok_or_else(|| NotContinued::NoConversation {
+            id: session.id.clone(),
+            engine: engine.to_owned(),
+        })?;
+        Ok((self.engines.get(engine)?, conversation))
+    }
+
+    /// How `old` goes on: in the same directory, on the same branch, with `words` as
+    /// the next prompt, else the configured one. The lease on the conversation is in it.
+    pub(crate) fn launch(
+        &self,
+        old: &Session,
+        words: Option<&str>,
+        extra: &[OsString],
+    ) -> Result<(Launch, Vec<Added>), NotContinued> {
+        let (engine, conversation) = self.held(old)?;
+        let words = words.unwrap_or(self.config.resume_prompt());
+        let composed = engine.resume_command(conversation, words, extra)?;
+        let id = SessionId::random();
+        let project = self.manager.project();
+        let lease =
+            ConversationLease::take(&self.leases, &engine.name, conversation, project, &id)?;
+        let launch = Launch {
+            session: NewSession {
+                id: Some(id),
+                issue_id: Some(old.issue_id.clone()),
+                role_name: Some(old.role_name.clone()),
+                branch_name: Some(old.branch_name.clone()),
+                engine: Some(engine.name.clone()),
+                conversation_id: Some(conversation.to_owned()),
+                resumes: Some(old.id.clone()),
+                name: old.name.clone(),
+                labels: old.labels.clone(),
+                timeout: old.timeout,
+                ..NewSession::default()
+            },
+            argv: composed.argv,
+            cwd: old.cwd.clone(),
+            env: composed.env,
+            grace: self.config.run_grace(),
+            leave_children: self.config.run_leave_children(),
+            reading: Some(engine.reading.clone()),
+            hooks: hooks(&self.config),
+            conversations: Some(self.leases.clone()),
+            conversation: Some(lease),
+            ..Launch::default()
+        };
+        Ok((launch, engine.all_added(extra)))
+    }
+
+    /// The same, once: not where another session has gone on with it already, however
+    /// often this is done, and by however many. Whoever comes second waits for the lease
+    /// here, or is refused, and finds the record of the first.
+    pub(crate) fn launch_once(&self, old: &Session) -> Result<(Launch, Vec<Added>), NotContinued> {
+        let launch = self.launch(old, None, &[])?;
+        match successor(&self.manager.list()?.sessions, &old.id) {
+            Some(by) => Err(NotContinued::Already {
+                id: old.id.clone(),
+                by: by.clone(),
+            }),
+            None => Ok(launch),
+        }
+    }
+}
