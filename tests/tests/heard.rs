@@ -106,9 +106,10 @@ fn what_the_agent_said_last_stands_beside_its_exit_code() {
 
     let missing = Launch {
         argv: vec!["/nowhere/agent".into()],
-        ..agent(&project, "")
+        ..holding(&project, "7f", "")
     };
     start(&project, missing).expect_err("there is no such program");
+    assert_eq!(leases(&project), 0);
     let failed = project.manager().list().expect("a project").sessions;
     let mut failed = failed.iter().map(|seen| &seen.session);
     let failed = failed.find(|session| session.process().is_none());
