@@ -166,6 +166,16 @@ pub enum LaunchError {
     Failed(String),
 }
 
+impl LaunchError {
+    /// Whether it is certain that no agent runs, although a session was recorded.
+    fn is_without_agent(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound(_) | Self::NotExecutable(_) | Self::Failed(_) | Self::Supervisor { .. }
+        )
+    }
+}
+
 impl From<Failure> for LaunchError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -315,7 +325,12 @@ impl Launcher {
             env_remove: &launch.env_remove,
             conversation: conversation.as_ref(),
         };
-        self.supervise(manager, claim, &order, &stdin, surroundings)
+        let launched = self.supervise(manager, claim, &order, &stdin, surroundings);
+        if launched.as_ref().is_err_and(LaunchError::is_without_agent) {
+            // What cannot be removed is taken over by the next; the first error counts.
+            let _ = conversation.map(ConversationLease::release);
+        }
+        launched
     }
 
     /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and

@@ -100,6 +100,9 @@ pub struct Show {
     /// What stands before the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Whether it is a piece of a text, which goes on with the next such line.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub piece: bool,
 }
 
 /// A part of a line, as it is shown to people.
@@ -109,6 +112,8 @@ pub struct Shown {
     pub prefix: Option<String>,
     /// The text, which may have several lines; whatever an agent prints.
     pub text: String,
+    /// Whether what is shown next goes on where this ends, if that is a piece, too.
+    pub piece: bool,
 }
 
 impl Reading {
@@ -157,8 +162,11 @@ impl Reading {
         let shows = self.text.iter().filter(|show| show.when.holds(&line));
         let shown = shows.filter_map(|show| {
             let text = text_of(line.pointer(&show.at)?);
-            let prefix = show.prefix.clone();
-            (!text.is_empty()).then_some(Shown { prefix, text })
+            (!text.is_empty()).then(|| Shown {
+                prefix: show.prefix.clone(),
+                text,
+                piece: show.piece,
+            })
         });
         Some(shown.collect())
     }

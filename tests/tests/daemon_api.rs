@@ -582,6 +582,14 @@ fn everything_that_is_sent_is_described() {
             record.as_object_mut().expect("an object").remove(end);
         }
     });
+    project.forge_record("limited", &elsewhere, |record| {
+        record["id"] = "limited".into();
+        record["conversation_id"] = "7f".into();
+        record["resumes"] = "elsewhere".into();
+        let until = "2026-11-22T14:05:00+00:00";
+        record["verdict"] =
+            json!({ "kind": "rate_limited", "until": until, "turns": 3, "cost_usd": 0.5 });
+    });
     fs::write(project.record_path("broken"), "{").expect("room");
     let daemon = Daemon::start(&project, &[]);
     wait_until("what ends has ended", || {
@@ -603,6 +611,9 @@ fn everything_that_is_sent_is_described() {
         seen.extend(session.as_object().expect("an object").keys().cloned());
         if let Some(process) = session.get("process") {
             check_fields(&document, "ProcessIdentity", process);
+        }
+        if let Some(verdict) = session.get("verdict") {
+            check_fields(&document, "Verdict", verdict);
         }
         if let Some(outcome) = session.get("outcome") {
             check_fields(&document, "Outcome", outcome);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, kill, monoco, wait_until};
+use monoco_tests::{Project, Signal, context_switches, kill, monoco, stays, wait_until};
 use session_core::{
     ConversationError, Liveness, NewSession, Observation, Outcome, Session, SessionId,
     SessionManager, VerdictKind,
@@ -106,9 +106,10 @@ fn what_the_agent_said_last_stands_beside_its_exit_code() {
 
     let missing = Launch {
         argv: vec!["/nowhere/agent".into()],
-        ..agent(&project, "")
+        ..holding(&project, "7f", "")
     };
     start(&project, missing).expect_err("there is no such program");
+    assert_eq!(leases(&project), 0);
     let failed = project.manager().list().expect("a project").sessions;
     let mut failed = failed.iter().map(|seen| &seen.session);
     let failed = failed.find(|session| session.process().is_none());
@@ -135,6 +136,42 @@ fn a_conversation_that_the_agent_makes_up_is_known_while_it_runs() {
     assert_eq!(ended.verdict().map(|v| v.kind), Some(VerdictKind::Unknown));
     wait_until("it is let go of", || leases(&project) == 0);
     run(&project, holding(&project, "ses_7", "exit"));
+}
+
+/// The owner's context switches, once it rests.
+fn at_rest(owner: i32) -> u64 {
+    let mut before = 0;
+    wait_until("it rests", || {
+        before = context_switches(owner);
+        std::thread::sleep(Duration::from_millis(200));
+        context_switches(owner) == before
+    });
+    before
+}
+
+#[test]
+fn an_owner_sleeps_while_nothing_is_said_and_once_it_knows_enough() {
+    let project = Project::new();
+    let script = r#"until [ -e go ]; do sleep 0.05; done; echo '{"type":"begun","id":"a"}'
+        while true; do echo more; sleep 0.02; done"#;
+    let launched = start(&project, agent(&project, script)).expect("it starts");
+    let id = &launched.session.id;
+    let control = project.manager().control(id).expect("it has an owner");
+    let owner = control.owner_pid().expect("it is near").get();
+    drop(control);
+    let before = at_rest(owner);
+    stays("nothing wakes it", Duration::from_millis(300), || {
+        context_switches(owner) == before
+    });
+    std::fs::write(project.path().join("go"), "").expect("a writable project");
+    wait_until("it is known", || {
+        look(&project, id).session.conversation_id.is_some()
+    });
+    let before = at_rest(owner);
+    stays("nothing wakes it", Duration::from_millis(300), || {
+        context_switches(owner) == before
+    });
+    stop(&project, id);
 }
 
 #[test]

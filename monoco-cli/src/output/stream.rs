@@ -4,7 +4,7 @@
 //! Works on a stream in chunks of any size; holds one line, of which no more than is
 //! looked at. One that is longer passes as it is.
 
-use session_worker::{MAX_LINE_LEN, Reading};
+use session_worker::{MAX_LINE_LEN, Reading, Shown};
 
 /// Makes lines readable.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Renderer {
     line: Vec<u8>,
     /// Whether the rest of the line passes as it is.
     passes: bool,
+    /// Whether a text was begun that may go on.
+    begun: bool,
 }
 
 impl Renderer {
@@ -22,6 +24,7 @@ impl Renderer {
             reading,
             line: Vec::new(),
             passes: false,
+            begun: false,
         })
     }
 
@@ -39,6 +42,7 @@ impl Renderer {
             if ends {
                 self.show(out);
             } else if self.line.len() > MAX_LINE_LEN {
+                self.end_text(out);
                 out.append(&mut self.line);
                 self.passes = true;
             }
@@ -48,20 +52,45 @@ impl Renderer {
     /// Appends how a last line is shown that has no end.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         self.show(out);
+        self.end_text(out);
     }
 
     fn show(&mut self, out: &mut Vec<u8>) {
         match self.reading.shown(&self.line) {
-            None => out.extend_from_slice(&self.line),
+            None if self.line.is_empty() => {}
+            None => {
+                self.end_text(out);
+                out.extend_from_slice(&self.line);
+            }
             Some(shown) => {
-                for shown in shown {
-                    out.extend_from_slice(shown.prefix.unwrap_or_default().as_bytes());
-                    out.extend_from_slice(shown.text.trim_end().as_bytes());
-                    out.push(b'\n');
+                for shown in &shown {
+                    self.show_text(shown, out);
                 }
             }
         }
         self.line.clear();
+    }
+
+    fn show_text(&mut self, shown: &Shown, out: &mut Vec<u8>) {
+        let goes_on = self.begun && shown.piece;
+        if !goes_on {
+            self.end_text(out);
+            out.extend_from_slice(shown.prefix.as_deref().unwrap_or_default().as_bytes());
+        }
+        self.begun = shown.piece;
+        if shown.piece {
+            out.extend_from_slice(shown.text.as_bytes());
+        } else {
+            out.extend_from_slice(shown.text.trim_end().as_bytes());
+            out.push(b'\n');
+        }
+    }
+
+    /// What comes next stands on a line of its own.
+    fn end_text(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.begun) {
+            out.push(b'\n');
+        }
     }
 }
 
@@ -72,7 +101,8 @@ mod tests {
     fn renderer() -> Renderer {
         let rules = r#"{"text":[
             {"when":{"/type":"message"},"at":"/content"},
-            {"when":{"/type":"tool"},"at":"/name","prefix":"> "}
+            {"when":{"/type":"tool"},"at":"/name","prefix":"> "},
+            {"when":{"/type":"delta"},"at":"/text","prefix":"says: ","piece":true}
         ]}"#;
         let reading = serde_json::from_str(rules).expect("rules");
         Renderer::new(reading).expect("there are rules to show by")
@@ -101,6 +131,19 @@ mod tests {
             "{\"type\":\"tool\",\"name\":\"Bash\"}\r\n{\"type\":\"message\",\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]}",
             "> Bash\na\nb\n",
         );
+    }
+
+    #[test]
+    fn pieces_of_a_text_are_put_together() {
+        let piece = |text: &str| format!("{{\"type\":\"delta\",\"text\":\"{text}\"}}\n");
+        let hello = piece("Hel") + &piece("lo, ") + "{\"type\":\"noise\"}\n" + &piece("you");
+        check(&hello, "says: Hello, you\n");
+        let tool = "{\"type\":\"tool\",\"name\":\"Bash\"}\n";
+        check(
+            &(hello.clone() + tool + &piece("!")),
+            "says: Hello, you\n> Bash\nsays: !\n",
+        );
+        check(&(hello + "warning\n"), "says: Hello, you\nwarning\n");
     }
 
     #[test]

@@ -219,8 +219,8 @@ proptest! {
         let line = format!(r#"{{"type":"result","text":"{text}","content":[{text}]}}"#);
         for line in [&bytes[..], text.as_bytes(), line.as_bytes()] {
             let reading = reading();
-            reading.shown(line);
-            reading.verdict_in(line);
+            let _ = reading.shown(line);
+            let _ = reading.verdict_in(line);
             if let Some(id) = reading.conversation_in(line) {
                 prop_assert!(check_conversation_id(&id).is_ok());
             }

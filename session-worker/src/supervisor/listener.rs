@@ -56,19 +56,19 @@ impl Listener {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// The conversation, if the agent has told it since the last time. It is waited for
-    /// no longer then.
-    pub(super) fn conversation(&mut self) -> Option<String> {
-        let watch = self.watch.as_ref()?;
-        let mut events = [0; 4096];
-        // What is read from here on was told of; what comes later is told anew.
-        while matches!(rustix::io::read(watch, &mut events), Ok(n) if n > 0) {}
-        let found = self.hear_on();
-        if found.is_some() || self.heard >= FIRST_WORDS {
-            self.watch = None;
-            self.told.clone_from(&found);
+    /// The conversation, if the agent has told it by now. It is listened for no longer
+    /// then.
+    pub(super) fn conversation(&mut self) -> Option<&str> {
+        if let Some(watch) = &self.watch {
+            let mut events = [0; 4096];
+            // What is read from here on was told of; what comes later is told anew.
+            while matches!(rustix::io::read(watch, &mut events), Ok(n) if n > 0) {}
+            self.told = self.hear_on();
+            if self.told.is_some() || self.heard >= FIRST_WORDS {
+                self.watch = None;
+            }
         }
-        found
+        self.told.as_deref()
     }
 
     /// What the agent of `session`, which has ended, has told until then. Whatever

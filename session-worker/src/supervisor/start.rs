@@ -31,9 +31,7 @@ pub(super) fn start() -> Option<Supervisor> {
     let mut report = ReportWriter::new(sys::inherited_fd(REPORT_FD).ok()?);
     let order = sys::inherited_fd(ORDER_FD).ok()?;
     let stdin = sys::inherited_fd(STDIN_FD).ok()?;
-    // Not there where no conversation is known.
-    let conversation = sys::inherited_fd(CONVERSATION_FD).ok();
-    match take_over(lease, order, stdin, conversation) {
+    match take_over(lease, order, stdin) {
         Ok(mut supervisor) => {
             failpoint::pass("supervisor.started");
             let session = supervisor.session.session().clone();
@@ -49,12 +47,7 @@ pub(super) fn start() -> Option<Supervisor> {
     }
 }
 
-fn take_over(
-    lease: OwnedFd,
-    order: OwnedFd,
-    stdin: OwnedFd,
-    conversation: Option<OwnedFd>,
-) -> Result<Supervisor, Failure> {
+fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Supervisor, Failure> {
     let mut order =
         Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
@@ -96,7 +89,7 @@ fn take_over(
     }
     // The agent has its working directory; nobody's unmount shall fail on ours.
     let _ = rustix::process::chdir("/");
-    let conversation = held(&order, session.session(), conversation);
+    let conversation = held(&order, session.session());
     let listener = order.reading.take().map(|reading| {
         let log = session.as_owner().map(|(claim, _)| claim.open_log());
         let log = log.and_then(Result::ok).flatten();
@@ -116,20 +109,20 @@ fn take_over(
 
 /// The lease on the agent's conversation: the launcher's, or, for an orphan, taken anew.
 /// Where another session holds that by now, the agent is watched all the same.
-fn held(order: &Order, session: &Session, file: Option<OwnedFd>) -> Option<ConversationLease> {
+fn held(order: &Order, session: &Session) -> Option<ConversationLease> {
     let dir = order.conversations.as_deref();
     let (engine, conversation) = (
         session.engine.as_deref()?,
         session.conversation_id.as_deref()?,
     );
-    match file.filter(|_| order.has_conversation) {
-        Some(file) => ConversationLease::handed_over(dir?, engine, conversation, file).ok(),
-        None if order.adopt => {
-            let id = &session.id;
-            ConversationLease::take_at_once(dir?, engine, conversation, &order.project, id).ok()
-        }
-        None => None,
+    if order.has_conversation {
+        let file = sys::inherited_fd(CONVERSATION_FD).ok()?;
+        return ConversationLease::handed_over(dir?, engine, conversation, file).ok();
     }
+    if !order.adopt {
+        return None;
+    }
+    ConversationLease::take_at_once(dir?, engine, conversation, &order.project, &session.id).ok()
 }
 
 /// How much of its timeout an agent has used that was started by another owner:

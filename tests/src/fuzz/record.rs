@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use session_core::{
-    LostCause, MAX_RECORD_LEN, Outcome, RecordError, Session, State, Timestamp, parse_record,
-    record_to_json,
+    LastWords, LostCause, MAX_RECORD_LEN, Outcome, RecordError, Session, State, Timestamp,
+    VerdictKind, parse_record, record_to_json,
 };
 
 use super::json::Opinion;
@@ -22,14 +22,16 @@ const ORIGINAL: [&str; 8] = [
     "updated_at",
 ];
 /// The fields of ours.
-const OURS: [&str; 14] = [
+const OURS: [&str; 17] = [
     "schema",
     "command",
     "cwd",
     "engine",
+    "conversation_id",
     "name",
     "labels",
     "parent_id",
+    "resumes",
     "process",
     "started_at",
     "suspended_at",
@@ -37,6 +39,7 @@ const OURS: [&str; 14] = [
     "ended_at",
     "timeout_seconds",
     "outcome",
+    "verdict",
 ];
 /// No reader of JSON need go deeper than serde_json does.
 const MAX_DEPTH: usize = 127;
@@ -99,7 +102,7 @@ fn check_session(bytes: &[u8], session: &Session) {
 /// Whether it matters that the key with this path stands twice: what another
 /// version put into a field of its own is its affair.
 fn is_ours(path: &[String]) -> bool {
-    path.len() == 1 || ["labels", "process", "outcome"].contains(&path[0].as_str())
+    path.len() == 1 || ["labels", "process", "outcome", "verdict"].contains(&path[0].as_str())
 }
 
 /// The record as we write it; it reads the same.
@@ -174,7 +177,12 @@ fn check_future(text: &str, session: &Session) {
         // Each is refused where there is no such arrow.
         let _ = session.suspend(now);
         let _ = session.resume(now);
-        let ended = session.finish(outcome, now);
+        let _ = session.learn_conversation("learned", now);
+        let words = LastWords {
+            conversation_id: Some("told at the end".to_owned()),
+            verdict: Some(VerdictKind::RateLimited { until: Some(now) }.into()),
+        };
+        let ended = session.finish_saying(outcome, words, now);
         if is_over {
             assert!(ended.is_err());
             assert_eq!(session, before, "an end is an end");

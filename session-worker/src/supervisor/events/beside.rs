@@ -6,22 +6,24 @@ use session_core::{ConversationLease, LastWords};
 use super::Supervisor;
 use crate::hooks::Hook;
 use crate::supervisor::hooks::Moment;
+use crate::supervisor::listener::Listener;
 
 impl Supervisor {
     /// Records the conversation that the agent has told, and holds it from then on.
     pub(super) fn listen(&mut self) {
-        if self.end.is_some() {
+        if self.end.is_some() || self.session.session().conversation_id.is_some() {
             return;
         }
-        let told = self.listener.as_mut().and_then(|l| l.conversation());
-        let Some(id) = told else {
+        let told = self.listener.as_mut().and_then(Listener::conversation);
+        let Some(id) = told.map(str::to_owned) else {
             return;
         };
-        // What cannot be written now is told again with the end.
-        let _ = self.claim().note_conversation(&id);
         if self.conversation.is_none() {
             self.conversation = self.take_conversation(&id);
         }
+        // What cannot be written now is tried again with whatever happens next, at the
+        // latest with the end.
+        let _ = self.claim().note_conversation(&id);
     }
 
     /// Where another session holds it, this one goes on all the same: its agent has begun
