@@ -78,7 +78,7 @@ pub(crate) fn help() -> String {
         // Writing to a string does not fail.
         let _ = writeln!(help, "{heading}:");
         for rule in Rule::ALL.iter().filter(|rule| rule.severity() == severity) {
-            let _ = writeln!(help, "  {:<24}{}", rule.code(), rule.meaning());
+            let _ = writeln!(help, "  {:<25}{}", rule.code(), rule.meaning());
         }
     }
     help
