@@ -54,7 +54,10 @@ impl Engine {
             return Readiness {
                 program: None,
                 version: None,
-                problem: Some("not found in PATH".to_owned()),
+                problem: Some(match self.program.contains('/') {
+                    true => format!("{} is no program", self.program),
+                    false => "not found in PATH".to_owned(),
+                }),
             };
         };
         let (version, problem) = match version(&program, &self.version, PATIENCE) {

@@ -12,19 +12,25 @@ fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agents/samples")
 }
 
-fn reading(engine: &str) -> Reading {
+fn built_in(engine: &str) -> Engine {
     let built_in = vec![(Source::BuiltIn, BUILT_IN.to_owned())];
-    let engines = merged(built_in).expect("valid");
-    engines[engine].reading.clone()
+    let mut engines = merged(built_in).expect("valid");
+    engines.remove(engine).expect("it is there")
+}
+
+fn reading(engine: &str) -> Reading {
+    built_in(engine).reading
 }
 
 /// What each sample that is called so is to be read as; `None` where its program tells
 /// no end.
 fn expected(engine: &str, sample: &str) -> Option<&'static str> {
     match (engine, sample) {
-        // A command that its sandbox stopped is to codex one that failed; gemini and
-        // qwen tell their model, and nobody else.
+        // A command that its sandbox stopped is to codex one that failed; gemini does not
+        // tell its model of what it is not allowed.
         ("codex" | "gemini", "denied") => Some("succeeded"),
+        // They wait until the limit ends, and say nothing meanwhile.
+        ("qwen" | "opencode", "rate_limited") => None,
         (_, "success" | "resumed") => Some("succeeded"),
         (_, "denied") => Some("denied"),
         (_, "failed") => Some("failed"),
@@ -46,36 +52,69 @@ fn word(kind: VerdictKind) -> Option<&'static str> {
     }
 }
 
-#[test]
-fn every_sample_has_its_verdict() {
-    let mut wrong = String::new();
-    let mut n_samples = 0;
+/// Engines of which there are samples, each with a name and what was printed.
+fn all_samples() -> Vec<(String, String, Vec<u8>)> {
+    let mut samples_of_all = Vec::new();
     for engine in std::fs::read_dir(samples()).expect("there are samples") {
         let engine = engine.expect("readable").path();
-        let name = engine.file_name().and_then(|name| name.to_str());
-        let name = name.expect("a plain name").to_owned();
-        let reading = reading(&name);
-        for sample in std::fs::read_dir(&engine).expect("readable") {
-            let path = sample.expect("readable").path();
+        for path in std::fs::read_dir(&engine).expect("readable") {
+            let path = path.expect("readable").path();
             if path
                 .extension()
-                .is_none_or(|extension| extension != "jsonl")
+                .is_some_and(|extension| extension == "jsonl")
             {
-                continue;
-            }
-            n_samples += 1;
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            let log = std::fs::read(&path).expect("readable");
-            let read = word(reading.verdict_in(&log).kind);
-            let expected = expected(&name, stem.expect("a plain name"));
-            if read != expected {
-                writeln!(wrong, "{}: {read:?}, not {expected:?}", path.display())
-                    .expect("a string grows");
+                let name = |name: Option<&std::ffi::OsStr>| {
+                    name.and_then(|name| name.to_str())
+                        .expect("a plain name")
+                        .to_owned()
+                };
+                let log = std::fs::read(&path).expect("readable");
+                samples_of_all.push((name(engine.file_name()), name(path.file_stem()), log));
             }
         }
     }
-    assert!(n_samples >= 15, "only {n_samples} samples");
+    samples_of_all
+}
+
+#[test]
+fn every_sample_has_its_verdict() {
+    let mut wrong = String::new();
+    let samples = all_samples();
+    assert!(samples.len() >= 35, "only {} samples", samples.len());
+    for (engine, name, log) in samples {
+        let read = word(reading(&engine).verdict_in(&log).kind);
+        let expected = expected(&engine, &name);
+        if read != expected {
+            writeln!(wrong, "{engine}/{name}: {read:?}, not {expected:?}").expect("it grows");
+        }
+    }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// How a program ended, as its `index.toml` has it.
+#[derive(serde::Deserialize)]
+struct Ended {
+    exit: toml::Value,
+    stderr: String,
+}
+
+#[test]
+fn only_a_conversation_that_is_not_known_is_told_as_that() {
+    for (engine, name, log) in all_samples() {
+        let index = samples().join(&engine).join("index.toml");
+        let index = std::fs::read_to_string(index).expect("it is there");
+        // As Rust writes an escape, which is none to TOML.
+        let index = index.replace("\\u{1b}", "\\u001b");
+        let mut index: BTreeMap<String, Ended> = toml::from_str(&index).expect("valid");
+        let ended = index.remove(&name).expect("each sample is in it");
+        let Some(exit) = ended.exit.as_integer() else {
+            continue;
+        };
+        let output = String::from_utf8_lossy(&log).into_owned() + &ended.stderr;
+        let exit = i32::try_from(exit).expect("a code");
+        let told = built_in(&engine).knows_no_conversation(exit, &output);
+        assert_eq!(told, name == "unknown_conversation", "{engine}/{name}");
+    }
 }
 
 fn sample(engine: &str, name: &str) -> Vec<u8> {
@@ -105,6 +144,7 @@ fn an_id_is_learned_from_those_that_make_it() {
         lines.find_map(|line| reading.conversation_in(line))
     };
     assert_eq!(id_in("codex").expect("it tells it").len(), 36);
+    assert!(id_in("opencode").is_some_and(|id| id.starts_with("ses_")));
     assert_eq!(id_in("claude"), None, "it was given");
 }
 

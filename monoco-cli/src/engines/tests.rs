@@ -220,3 +220,22 @@ fn a_conversation_that_is_not_known_is_recognised() {
         "nothing says how"
     );
 }
+
+#[test]
+fn the_documentations_file_is_one() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/engines.md");
+    let page = std::fs::read_to_string(page).expect("it is there");
+    let text = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let all = all(text.expect("it has an example")).expect("valid");
+    assert_eq!(all["mine"].reading.verdicts.len(), 2);
+    assert!(all["mine"].resume_command("c", "p", &[]).is_ok());
+    for name in all.keys().filter(|name| *name != "mine") {
+        assert!(
+            page.contains(&format!("\n| `{name}` |")),
+            "{name} is not in the table"
+        );
+    }
+}
