@@ -1,9 +1,13 @@
 //! The command tree: what can be typed, and what `--help` says about it.
 
-mod duration;
+mod config;
+pub(crate) mod duration;
+mod issue;
 mod label;
 mod listen;
 pub(crate) mod names;
+mod roles;
+mod run;
 mod serve;
 mod service;
 mod signal;
@@ -19,7 +23,11 @@ use clap::{
 };
 use session_core::Status;
 
+pub(crate) use config::Config;
+pub(crate) use issue::{Issue, IssueLint, IssueVerb};
 pub(crate) use label::{Label, LabelFilter, checked_key as label_key};
+pub(crate) use roles::Roles;
+pub(crate) use run::Run;
 pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};
@@ -38,6 +46,10 @@ A session is named by its id, a unique prefix of it, or its name.
 Environment:
   MONOCO_PROJECT  the project's directory; set for agents, so that what they
                   start lands in the same project
+  MONOCO_RUN_TIMEOUT and others
+                  over the configuration: `monoco config` lists its keys
+  XDG_CONFIG_HOME where the user's configuration is, in monoco/
+                  [default: ~/.config]
   XDG_STATE_HOME  where the daemon's token and the list of projects are, in
                   monoco/ [default: ~/.local/state]
   NO_COLOR        no colours, where it is set and not empty
@@ -59,7 +71,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    Run(Run),
+    Run(Box<Run>),
     Ps(Ps),
     Show(Show),
     Logs(Logs),
@@ -73,8 +85,12 @@ pub(crate) enum Verb {
     Adopt(Adopt),
     Reconcile(Reconcile),
     Doctor(Doctor),
+    Engines(Engines),
+    Roles(Roles),
+    Config(Config),
     Serve(Box<Serve>),
     Service(Service),
+    Issue(Issue),
     Completions(Completions),
 }
 
@@ -95,8 +111,13 @@ impl Args {
     pub(crate) fn read(
         line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
         let mut command = crate::command();
-        let matches = command.try_get_matches_from_mut(line)?;
+        let mut matches = command.try_get_matches_from_mut(&line)?;
+        if run::is_for_engine(&matches) {
+            command = run::with_prompt(crate::command());
+            matches = command.try_get_matches_from_mut(&line)?;
+        }
         let mut args = Self::from_arg_matches(&matches)?;
         args.project = projects(&matches);
         let refusal = match &mut args.verb {
@@ -109,6 +130,10 @@ impl Args {
             Verb::Serve(serve) => {
                 serve.options.projects = std::mem::take(&mut args.project);
                 serve.options.refusal()
+            }
+            Verb::Run(run) => {
+                run.extra = run::extra(&matches);
+                run.refusal().or_else(|| args.refusal())
             }
             _ => args.refusal(),
         };
@@ -153,54 +178,6 @@ fn projects(matches: &ArgMatches) -> Vec<PathBuf> {
         projects.extend(self::projects(below));
     }
     projects
-}
-
-/// Run an agent as a session that outlives this terminal
-///
-/// In the foreground the agent's output is streamed, and monoco exits with the
-/// agent's code. Ctrl-C (or TERM) stops the session, a second one kills it; a closed
-/// terminal does neither.
-#[derive(Debug, Arguments)]
-#[command(after_help = "\
-Examples:
-  monoco run -d -i FEAT-101 -- claude -p \"write the tests\"
-  monoco run --timeout 15m --name review -- codex exec \"review main\"
-
-Exit status: the agent's own; 128+n when signal n ended it; 124 when its time
-was up; 127 when the program does not exist, 126 when it cannot be executed;
-125 when monoco itself failed.")]
-pub(crate) struct Run {
-    /// Return once the agent runs, and print the session's id
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// The issue the agent works on [default: NEW_TASK]
-    #[arg(short, long, value_name = "ISSUE", value_parser = names::issue)]
-    pub(crate) issue: Option<String>,
-    /// The agent's role [default: Default]
-    #[arg(short, long, value_name = "ROLE", value_parser = names::role)]
-    pub(crate) role: Option<String>,
-    /// A name for the session; no two living sessions share one
-    #[arg(short, long, value_name = "NAME", value_parser = names::name)]
-    pub(crate) name: Option<String>,
-    /// A label; may be given more than once
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    pub(crate) label: Vec<Label>,
-    /// Stop the agent after this time, not counting suspensions (90, 15m, 2h)
-    #[arg(short, long, value_name = "TIME", value_parser = duration::timeout)]
-    pub(crate) timeout: Option<Duration>,
-    /// Remove the record and the log once the session has ended
-    #[arg(long)]
-    pub(crate) rm: bool,
-    /// Let live what the agent leaves running when it exits
-    #[arg(long)]
-    pub(crate) leave_children: bool,
-    /// Pass standard input to the agent also where it is not done by itself:
-    /// a pipe with --detach, a device (never a terminal)
-    #[arg(long)]
-    pub(crate) stdin: bool,
-    /// The agent's program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// List the sessions that live (-a: all, newest first)
@@ -272,7 +249,8 @@ pub(crate) struct Show {
 
 /// Print what an agent printed
 ///
-/// On a terminal, control characters other than colours are made visible.
+/// What is known of an engine's JSON lines is shown as text. On a terminal, control
+/// characters other than colours are made visible.
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
 Example:
@@ -287,7 +265,7 @@ pub(crate) struct Logs {
     /// Only the last N lines
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) tail: Option<u64>,
-    /// The bytes as they are, on a terminal too
+    /// The bytes as they are: JSON lines as well, and on a terminal too
     #[arg(long)]
     pub(crate) raw: bool,
 }
@@ -447,6 +425,21 @@ pub(crate) struct Doctor {
     pub(crate) fix: bool,
 }
 
+/// List the engines of `run -e`: which are ready, and why not
+///
+/// An engine is ready when its program is found, tells its version within 10
+/// seconds, and something is there that it authenticates with. Its model is not asked.
+#[derive(Debug, Arguments)]
+#[command(after_help = "\
+Examples:
+  monoco engines
+  monoco engines --json | jq -r '.[] | select(.ready).name'")]
+pub(crate) struct Engines {
+    /// A JSON array of engines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Print the completions for a shell
 #[derive(Debug, Arguments)]
 #[command(after_help = "\
@@ -558,7 +551,7 @@ mod tests {
             "monoco run -d -- agent -d --name x",
             "monoco run -d agent -d --name x",
         ] {
-            let args = Args::try_parse_from(line.split(' ')).expect("valid");
+            let args = read(line).expect("valid");
             let Verb::Run(run) = args.verb else {
                 panic!("not run")
             };

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use session_core::{
-    Damaged, Liveness, LostCause, Observation, Outcome, Session, Status, WaitStatus,
+    Damaged, Liveness, LostCause, Observation, Outcome, Session, Status, Timestamp, Verdict,
+    VerdictKind, WaitStatus,
 };
 
 use crate::args::signal_name;
@@ -22,10 +23,62 @@ pub(crate) fn status(seen: &Observation) -> String {
 /// How a session ended, for a table.
 pub(crate) fn ended(session: &Session) -> String {
     let status = session.status();
-    match session.outcome().and_then(detail) {
-        Some(detail) => format!("{status} ({detail})"),
-        None => status.to_string(),
+    let details = [
+        session.outcome().and_then(detail),
+        session
+            .verdict()
+            .and_then(|verdict| remark(verdict, status)),
+    ];
+    let details: Vec<_> = details.into_iter().flatten().collect();
+    match details.is_empty() {
+        true => status.to_string(),
+        false => format!("{status} ({})", details.join(", ")),
     }
+}
+
+/// What the agent said of its end, where the status does not say as much.
+fn remark(verdict: &Verdict, status: Status) -> Option<String> {
+    match (verdict.kind, status) {
+        (VerdictKind::Unknown, _)
+        | (VerdictKind::Succeeded, Status::Completed)
+        | (VerdictKind::Failed, Status::Failed) => None,
+        (VerdictKind::Succeeded | VerdictKind::Failed, _) => {
+            Some(format!("says {}", verdict.kind.as_str()))
+        }
+        (VerdictKind::RateLimited { until: Some(until) }, _) => {
+            let (kind, now) = (verdict.kind.as_str(), Timestamp::now());
+            Some(match until > now {
+                true => format!("{kind} until {}", until.on_the_clock(now)),
+                false => kind.to_owned(),
+            })
+        }
+        (kind, _) => Some(kind.as_str().to_owned()),
+    }
+}
+
+/// What the agent said of its end, in a sentence.
+pub(crate) fn verdict(verdict: &Verdict) -> String {
+    let mut words = match verdict.kind {
+        VerdictKind::Succeeded => "succeeded".to_owned(),
+        VerdictKind::Failed => "failed".to_owned(),
+        VerdictKind::Denied => "denied: it was not allowed to do what it needed to".to_owned(),
+        VerdictKind::RateLimited { until: None } => "rate_limited".to_owned(),
+        VerdictKind::RateLimited { until: Some(until) } => format!("rate_limited until {until}"),
+        VerdictKind::ContextExhausted => {
+            "context_exhausted: its conversation is too long".to_owned()
+        }
+        VerdictKind::Unknown => "unknown".to_owned(),
+    };
+    if let Some(turns) = verdict.turns {
+        words.push_str(&format!(
+            "; {turns} {}",
+            if turns == 1 { "turn" } else { "turns" }
+        ));
+    }
+    if let Some(cost) = verdict.cost_usd {
+        words.push_str(&format!("; {cost} USD"));
+    }
+    words
 }
 
 /// What the status alone does not say.
@@ -127,9 +180,16 @@ pub(crate) fn style(seen: &Observation) -> Style {
         (_, Some(Status::Running)) => Style::Green,
         (_, Some(Status::Suspended | Status::Terminated | Status::Timeout)) => Style::Yellow,
         (_, Some(Status::Failed | Status::Crashed)) => Style::Red,
+        (_, Some(Status::Completed)) if is_qualified(&seen.session) => Style::Yellow,
         (_, Some(Status::Completed)) => Style::Dim,
         (_, Some(Status::Pending)) => Style::Plain,
     }
+}
+
+/// Whether the agent said otherwise than its status does.
+fn is_qualified(session: &Session) -> bool {
+    let remark = |verdict| remark(verdict, session.status());
+    session.verdict().and_then(remark).is_some()
 }
 
 /// A record that cannot be read, in a sentence.

@@ -8,7 +8,11 @@ use std::path::PathBuf;
 use session_core::{ActError, ClaimError, ControlError, LookError, SessionId, StoreError};
 use session_worker::LaunchError;
 
+use crate::commands::run::PromptError;
 use crate::commands::service::ServiceError;
+use crate::config::ConfigError;
+use crate::engines::EnginesError;
+use crate::issues::TreeError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -83,18 +87,44 @@ pub(crate) enum CliError {
          `monoco adopt {id}` gives it a new owner"
     )]
     SupervisorDied { id: SessionId },
+    /// The engines could not be told, or not the one that was asked for.
+    #[error(transparent)]
+    Engines(#[from] EnginesError),
+    /// Nothing says who is to be told the prompt.
+    #[error(
+        "nothing says what to run: give a command, or an engine (-e); `monoco engines` lists them"
+    )]
+    NoEngine,
+    /// An engine cannot be told this.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// The service could not be dealt with.
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The daemon could not do its work.
     #[error(transparent)]
     Serve(#[from] session_daemon::ServeError),
+    /// The issues of a project cannot be looked through.
+    #[error(transparent)]
+    Issues(#[from] TreeError),
+    /// The project has no issues.
+    #[error("there is no folder {} to lint; name files, or another --project", .0.display())]
+    NoIssues(PathBuf),
+    /// What was named is no issue.
+    #[error("no such issue: `{0}` is neither a file nor the id of one in the project's Issues")]
+    NoSuchIssue(String),
     /// There is no place for the daemon's token.
     #[error(
         "cannot tell where the token belongs: neither XDG_STATE_HOME nor HOME is an absolute \
          path; name a file with --token-file"
     )]
     NoTokenFile,
+    /// What is configured cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no such role.
+    #[error("no such role: `{name}`{instead} (`monoco roles` lists all)")]
+    NoSuchRole { name: String, instead: String },
     /// The system refused.
     #[error("cannot {attempt}")]
     Io { attempt: String, source: io::Error },

@@ -3,6 +3,7 @@
 use session_core::{End, Outcome, Session, SpawnFailure, Status, WaitStatus};
 use session_worker::LaunchError;
 
+use crate::commands::run::PromptError;
 use crate::error::CliError;
 
 /// With which code this process ends.
@@ -11,8 +12,10 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
-    /// `doctor` found something.
+    /// `doctor` found something, or `issue lint` an error; `config` did not.
     pub(crate) const FINDINGS: Self = Self(1);
+    /// The command line makes no sense.
+    pub(crate) const USAGE: Self = Self(2);
     /// The service is installed, but does not run: as systemctl has it.
     pub(crate) const NOT_RUNNING: Self = Self(3);
     /// The service is not installed.
@@ -85,6 +88,7 @@ impl Exit {
             CliError::Launch(LaunchError::NotFound(_)) => Self::NOT_FOUND,
             CliError::Launch(LaunchError::NotExecutable(_)) => Self::NOT_EXECUTABLE,
             CliError::TimedOut { .. } => Self::TIMED_OUT,
+            CliError::NoEngine | CliError::Prompt(PromptError::Empty) => Self::USAGE,
             CliError::NoProject(_)
             | CliError::Project { .. }
             | CliError::WorkingDirectory(_)
@@ -103,9 +107,16 @@ impl Exit {
             | CliError::Orphan(_)
             | CliError::HandsOff { .. }
             | CliError::SupervisorDied { .. }
+            | CliError::Engines(_)
+            | CliError::Prompt(_)
             | CliError::Service(_)
             | CliError::Serve(_)
+            | CliError::Issues(_)
+            | CliError::NoIssues(_)
+            | CliError::NoSuchIssue(_)
             | CliError::NoTokenFile
+            | CliError::Config(_)
+            | CliError::NoSuchRole { .. }
             | CliError::Io { .. }
             | CliError::Output(_) => Self::FAILURE,
         }

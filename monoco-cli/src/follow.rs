@@ -11,37 +11,54 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use session_worker::Reading;
 
 use crate::ear::{WITHOUT_NOTIFICATIONS, timespec};
 use crate::error::CliError;
 use crate::output::Stdout;
 use crate::output::neutralise::Neutraliser;
+use crate::output::stream::Renderer;
 
 /// How much is copied at once.
 const CHUNK: usize = 128 << 10;
-/// Where a log goes: the bytes as they are, or made harmless to a terminal.
+
+/// Where a log goes: the bytes as they are, or, an engine's lines as text, and what goes
+/// to a terminal harmless to it.
 #[derive(Debug)]
 pub(crate) struct LogOutput {
+    renderer: Option<Renderer>,
     neutraliser: Option<Neutraliser>,
+    rendered: Vec<u8>,
     shown: Vec<u8>,
 }
 
 impl LogOutput {
-    /// Standard output; a terminal gets the bytes as they are only if `raw`.
-    pub(crate) fn stdout(raw: bool) -> Self {
+    /// Standard output; it gets the bytes as they are if `raw`, otherwise as text
+    /// that `reading` makes of them, made harmless where it is a terminal.
+    pub(crate) fn stdout(raw: bool, reading: Option<Reading>) -> Self {
         let harmless = !raw && rustix::termios::isatty(rustix::stdio::stdout());
         Self {
+            renderer: reading.filter(|_| !raw).and_then(Renderer::new),
             neutraliser: harmless.then(Neutraliser::default),
+            rendered: Vec::new(),
             shown: Vec::new(),
         }
     }
 
     fn write(&mut self, chunk: &[u8]) -> Result<(), CliError> {
-        let shown = match &mut self.neutraliser {
+        let rendered = match &mut self.renderer {
             None => chunk,
+            Some(renderer) => {
+                self.rendered.clear();
+                renderer.push(chunk, &mut self.rendered);
+                &self.rendered
+            }
+        };
+        let shown = match &mut self.neutraliser {
+            None => rendered,
             Some(neutraliser) => {
                 self.shown.clear();
-                neutraliser.push(chunk, &mut self.shown);
+                neutraliser.push(rendered, &mut self.shown);
                 &self.shown
             }
         };
@@ -50,12 +67,20 @@ impl LogOutput {
 
     /// Writes what still waits for its continuation.
     pub(crate) fn finish(&mut self) -> Result<(), CliError> {
-        let Some(neutraliser) = &mut self.neutraliser else {
-            return Ok(());
-        };
+        self.rendered.clear();
         self.shown.clear();
-        neutraliser.finish(&mut self.shown);
-        Stdout.write_all(&self.shown).map_err(CliError::Output)
+        if let Some(renderer) = &mut self.renderer {
+            renderer.finish(&mut self.rendered);
+        }
+        let shown = match &mut self.neutraliser {
+            None => &self.rendered,
+            Some(neutraliser) => {
+                neutraliser.push(&self.rendered, &mut self.shown);
+                neutraliser.finish(&mut self.shown);
+                &self.shown
+            }
+        };
+        Stdout.write_all(shown).map_err(CliError::Output)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Command;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     (
         "Start and stop",
         &["run", "stop", "kill", "suspend", "resume"],
@@ -13,6 +13,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Tidy up", &["rm", "prune"]),
     ("After accidents", &["adopt", "reconcile", "doctor"]),
     ("A daemon", &["serve", "service"]),
+    ("Set up", &["engines", "roles", "config"]),
+    ("Issues", &["issue"]),
 ];
 const OTHERS: (&str, &[&str]) = ("Other", &["completions", "help"]);
 
@@ -112,6 +114,14 @@ mod tests {
         A daemon:
           serve        Serve sessions over HTTP, live, to this machine only
           service      Let systemd keep `monoco serve` running for this account
+
+        Set up:
+          engines      List the engines of `run -e`: which are ready, and why not
+          roles        List the roles that agents can be given, or show one of them
+          config       Show what is configured, and where each value comes from
+
+        Issues:
+          issue        Look after the issues that agents work on
 
         Other:
           completions  Print the completions for a shell

@@ -7,16 +7,23 @@
 
 mod args;
 mod commands;
+mod config;
 mod describe;
 mod ear;
+mod engines;
 mod error;
 mod exit;
 mod follow;
 mod help;
+mod issues;
+mod nearest;
 mod output;
 mod project;
+mod roles;
 mod tail;
+mod text_file;
 mod xdg;
+mod yaml;
 
 use std::process::ExitCode;
 

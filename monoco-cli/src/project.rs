@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use session_core::SessionManager;
 
 use crate::error::CliError;
+use crate::xdg;
 
 /// The environment variable that names the project's directory.
 const PROJECT_VAR: &str = "MONOCO_PROJECT";
@@ -15,7 +16,7 @@ pub(crate) fn open(named: Option<&Path>) -> Result<SessionManager, CliError> {
         Some(project) => Ok(SessionManager::open(project)?),
         None => {
             let cwd = working_directory()?;
-            match SessionManager::find_project(&cwd) {
+            match search(&cwd) {
                 Some(project) if holds_sessions(&project) => Ok(SessionManager::open(project)?),
                 _ => Err(CliError::NoProject(cwd)),
             }
@@ -23,18 +24,23 @@ pub(crate) fn open(named: Option<&Path>) -> Result<SessionManager, CliError> {
     }
 }
 
-/// As [`open`]; where there is no project, makes one: in the directory that was
-/// named, at the root of the git repository, or here.
-pub(crate) fn open_or_create(named: Option<&Path>) -> Result<SessionManager, CliError> {
-    Ok(SessionManager::create(here(named)?)?)
-}
-
-fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
+/// Where `run` has its project, or makes one: the directory that was named, the root
+/// of the project or of the git repository, or here.
+pub(crate) fn here(named: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(project) = named_project(named)? {
         return Ok(project);
     }
     let cwd = working_directory()?;
-    Ok(SessionManager::find_project(&cwd).unwrap_or(cwd))
+    Ok(search(&cwd).unwrap_or(cwd))
+}
+
+/// The project that was named, or that the working directory is in: what `run` would
+/// use, where it need not make one.
+pub(crate) fn find(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
+    match named_project(named)? {
+        Some(project) => Ok(Some(project)),
+        None => Ok(search(&working_directory()?)),
+    }
 }
 
 /// The projects that are to be served: those that were named, or the one that `run`
@@ -45,6 +51,18 @@ pub(crate) fn to_serve(named: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     }
     let projects = named.iter().map(|path| here(Some(path)));
     projects.collect()
+}
+
+/// The project that a directory is in. A home whose `.monoco` has only the user's roles
+/// is none: what is below it would be taken for one project.
+fn search(cwd: &Path) -> Option<PathBuf> {
+    let found = SessionManager::find_project(cwd)?;
+    let home = xdg::home().and_then(|home| home.canonicalize().ok());
+    if home.as_ref() != Some(&found) || found.join(".monoco/sessions").exists() {
+        return Some(found);
+    }
+    let is_repository = |dir: &&Path| dir.join(".git").symlink_metadata().is_ok();
+    cwd.ancestors().find(is_repository).map(Path::to_owned)
 }
 
 fn named_project(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
@@ -59,6 +77,16 @@ fn named_project(named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     absolute
         .map(Some)
         .map_err(|source| CliError::Project { path, source })
+}
+
+/// A path for people: from the project, or their home, on.
+pub(crate) fn short(path: &Path, project: Option<&Path>) -> PathBuf {
+    let below = |folder: Option<&Path>| path.strip_prefix(folder?).ok();
+    match (below(project), below(xdg::home().as_deref())) {
+        (Some(below), _) => below.to_owned(),
+        (None, Some(below)) => Path::new("~").join(below),
+        (None, None) => path.to_owned(),
+    }
 }
 
 fn working_directory() -> Result<PathBuf, CliError> {

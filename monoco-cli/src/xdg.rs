@@ -11,21 +11,40 @@ pub(crate) fn registry() -> Option<Registry> {
     Some(Registry::at(state_dir()?.join("projects")))
 }
 
+/// The leases on conversations, of which there is one for all projects of this user.
+pub(crate) fn conversations() -> Option<PathBuf> {
+    Some(state_dir()?.join("conversations"))
+}
+
 /// What outlives a restart, but is not the user's to keep:
 /// `$XDG_STATE_HOME/monoco`, else `$HOME/.local/state/monoco`. `None` without a home.
 pub(crate) fn state_dir() -> Option<PathBuf> {
     state_dir_of(|name| std::env::var_os(name))
 }
 
+/// What the user has written for all projects: `$XDG_CONFIG_HOME/monoco`, else
+/// `$HOME/.config/monoco`. `None` without a home.
+pub(crate) fn config_dir() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name);
+    Some(base(variable, "XDG_CONFIG_HOME", ".config")?.join("monoco"))
+}
+
+/// The user's home.
+pub(crate) fn home() -> Option<PathBuf> {
+    absolute(std::env::var_os("HOME"))
+}
+
 fn state_dir_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // A relative path is invalid, and to be ignored, says the specification.
-    let absolute = |name| {
-        let path = variable(name).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    let state = absolute("XDG_STATE_HOME");
-    let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("monoco"))
+    Some(base(variable, "XDG_STATE_HOME", ".local/state")?.join("monoco"))
+}
+
+fn base(variable: impl Fn(&str) -> Option<OsString>, name: &str, in_home: &str) -> Option<PathBuf> {
+    absolute(variable(name)).or_else(|| Some(absolute(variable("HOME"))?.join(in_home)))
+}
+
+/// A relative path is invalid, and to be ignored, says the specification.
+fn absolute(path: Option<OsString>) -> Option<PathBuf> {
+    path.map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use crate::conversation::{InvalidConversationId, check_conversation_id};
 use crate::failpoint;
 use crate::id::SessionId;
 use crate::lease::{Lease, LeaseError, lock_names};
@@ -11,7 +12,7 @@ use crate::observe::Observer;
 use crate::outcome::Outcome;
 use crate::process::Process;
 use crate::record::{self, SCHEMA};
-use crate::session::{NewSession, Session, State, TransitionError};
+use crate::session::{LastWords, NewSession, Session, State, TransitionError};
 use crate::storage::{self, Durability, Reserve, WriteError};
 use crate::store::{Damage, Store, StoreError};
 use crate::timestamp::Timestamp;
@@ -87,6 +88,9 @@ pub enum ClaimError {
     /// The project cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The id cannot be a conversation's.
+    #[error(transparent)]
+    Conversation(#[from] InvalidConversationId),
     /// There is no such arrow.
     #[error(transparent)]
     Transition(#[from] TransitionError),
@@ -110,6 +114,9 @@ impl Claim {
         new: NewSession,
         durability: Durability,
     ) -> Result<Self, ClaimError> {
+        if let Some(conversation) = &new.conversation_id {
+            check_conversation_id(conversation)?;
+        }
         let store = Store::create(project)?;
         let session = new.into_session(Timestamp::now());
         let len = record::to_json(&session).len();
@@ -241,6 +248,22 @@ impl Claim {
         self.lease().store().append_log(&self.session.id)
     }
 
+    /// The log of the session's hooks, as [`append_log`](Self::append_log) has its agent's.
+    ///
+    /// # Errors
+    /// As [`append_log`](Self::append_log).
+    pub fn append_hooks_log(&self) -> io::Result<std::fs::File> {
+        self.lease().store().append_hooks_log(&self.session.id)
+    }
+
+    /// The session's log, open for reading; `None` when there is none.
+    ///
+    /// # Errors
+    /// When what stands in its place is not a file of our own, or cannot be read.
+    pub fn open_log(&self) -> io::Result<Option<std::fs::File>> {
+        self.lease().store().open_log(&self.session.id)
+    }
+
     /// Sets room aside, so that the end can be recorded when the disk is full.
     ///
     /// # Errors
@@ -287,12 +310,31 @@ impl Claim {
         self.change(|session, now| session.finish(outcome, now))
     }
 
-    /// Records an end that was seen at `at`.
+    /// Records an end that was seen at `at`, with what the agent told of itself.
     ///
     /// # Errors
     /// When there is no such arrow, or the record cannot be written.
-    pub fn finish_at(&mut self, outcome: Outcome, at: Timestamp) -> Result<(), ClaimError> {
-        self.change(|session, _| session.finish(outcome, at))
+    pub fn finish_at(
+        &mut self,
+        outcome: Outcome,
+        words: LastWords,
+        at: Timestamp,
+    ) -> Result<(), ClaimError> {
+        self.change(|session, _| session.finish_saying(outcome, words, at))
+    }
+
+    /// Records, durably, the conversation that the agent has been heard to hold.
+    /// One that is known is never changed.
+    ///
+    /// # Errors
+    /// When it cannot be a conversation's id; when no agent lives, or another
+    /// conversation is known; when the record cannot be written.
+    pub fn note_conversation(&mut self, conversation_id: &str) -> Result<(), ClaimError> {
+        check_conversation_id(conversation_id)?;
+        if self.session.conversation_id.as_deref() == Some(conversation_id) {
+            return Ok(());
+        }
+        self.change(|session, now| session.learn_conversation(conversation_id, now))
     }
 
     /// Records an end that nobody saw, and that is certain now.

@@ -5,7 +5,9 @@
 //! two. It is never unlocked, only closed: an unlock would free it for every
 //! process that shares the open file (`flock(2)`), the successor included.
 //!
-//! This is the only file that locks.
+//! This file, with the one below it, is the only one that locks.
+
+mod conversation;
 
 use std::fs::File;
 use std::io;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+pub use self::conversation::{ConversationError, ConversationLease, Holder};
 use crate::failpoint;
 use crate::id::SessionId;
 use crate::store::{DIRECTORY, FILE_MODE, LEASE, RUN, Store, StoreError, for_each_name, unlink};

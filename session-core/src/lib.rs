@@ -18,6 +18,7 @@ mod act;
 mod chain;
 mod claim;
 pub mod control;
+mod conversation;
 #[doc(hidden)]
 pub mod failpoint;
 mod feed;
@@ -40,15 +41,17 @@ mod storage;
 mod store;
 mod sys;
 mod timestamp;
+mod verdict;
 mod worker;
 
 pub use act::{ActError, Discarded};
 pub use chain::error_chain;
 pub use claim::{Claim, ClaimError};
 pub use control::{Control, ControlError};
+pub use conversation::{InvalidConversationId, check_conversation_id};
 pub use feed::{Change, Feed};
 pub use id::{InvalidSessionId, SessionId};
-pub use lease::{Lease, LeaseError};
+pub use lease::{ConversationError, ConversationLease, Holder, Lease, LeaseError};
 pub use listing::{Damaged, Listing, RecordFile, Stamp};
 pub use manager::{LookError, RemoveError, SessionManager};
 pub use observe::{Liveness, Observation};
@@ -60,11 +63,12 @@ pub use record::{
 };
 pub use registry::Registry;
 pub use runtime::{RuntimeError, RuntimeSession};
-pub use session::{End, NewSession, Session, State, TransitionError};
+pub use session::{End, LastWords, NewSession, Session, State, TransitionError};
 pub use status::{Status, UnknownStatus};
 pub use storage::WriteError;
 pub use store::{CONTROL_SOCKET, Damage, StoreError};
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use verdict::{Verdict, VerdictKind};
 pub use worker::{NoWorker, Worker, WorkerError};
 
 /// Keeps the example in the README compiling.

@@ -568,6 +568,16 @@ impl SessionManager {
         Ok(self.store()?.log_path(id))
     }
 
+    /// Where what the hooks of `id` printed is, if they printed anything, or one of them
+    /// failed; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When the project cannot be used.
+    pub fn hooks_log_path(&self, id: &SessionId) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.store()?.hooks_log_path(id);
+        Ok(path.symlink_metadata().is_ok().then_some(path))
+    }
+
     /// What changes from now on.
     ///
     /// # Errors

@@ -23,11 +23,13 @@ use crate::process::{Pid, Process};
 use crate::session::{End, MAX_SUSPENSION, Session, State};
 use crate::status::Status;
 use crate::timestamp::Timestamp;
+use crate::verdict::Verdict;
 
 mod foreign;
 mod identity;
 mod outcome;
 mod text;
+mod verdict;
 
 /// The version of the format that this crate writes.
 pub const SCHEMA: u32 = 1;
@@ -121,9 +123,11 @@ struct Fields {
     command: Option<Option<Vec<String>>>,
     cwd: Option<Option<String>>,
     engine: Option<Option<String>>,
+    conversation_id: Option<Option<String>>,
     name: Option<Option<String>>,
     labels: Option<Option<Labels>>,
     parent_id: Option<Option<SessionId>>,
+    resumes: Option<Option<SessionId>>,
     process: Option<Option<ReadIdentity>>,
     started_at: Option<Option<Timestamp>>,
     suspended_at: Option<Option<Timestamp>>,
@@ -131,6 +135,7 @@ struct Fields {
     ended_at: Option<Option<Timestamp>>,
     timeout_seconds: Option<Option<u64>>,
     outcome: Option<Option<Outcome>>,
+    verdict: Option<Option<Verdict>>,
     unknown: UnknownFields,
 }
 
@@ -179,9 +184,11 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "command" => once(&mut f.command, "command", &mut map)?,
                 "cwd" => once(&mut f.cwd, "cwd", &mut map)?,
                 "engine" => once(&mut f.engine, "engine", &mut map)?,
+                "conversation_id" => once(&mut f.conversation_id, "conversation_id", &mut map)?,
                 "name" => once(&mut f.name, "name", &mut map)?,
                 "labels" => once(&mut f.labels, "labels", &mut map)?,
                 "parent_id" => once(&mut f.parent_id, "parent_id", &mut map)?,
+                "resumes" => once(&mut f.resumes, "resumes", &mut map)?,
                 "process" => once(&mut f.process, "process", &mut map)?,
                 "started_at" => once(&mut f.started_at, "started_at", &mut map)?,
                 "suspended_at" => once(&mut f.suspended_at, "suspended_at", &mut map)?,
@@ -191,6 +198,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "ended_at" => once(&mut f.ended_at, "ended_at", &mut map)?,
                 "timeout_seconds" => once(&mut f.timeout_seconds, "timeout_seconds", &mut map)?,
                 "outcome" => once(&mut f.outcome, "outcome", &mut map)?,
+                "verdict" => once(&mut f.verdict, "verdict", &mut map)?,
                 _ => foreign.take::<Lenient, _>(key, &mut map)?,
             }
         }
@@ -262,12 +270,13 @@ impl Fields {
             _ => State::Ended(End {
                 status,
                 outcome: None,
+                verdict: None,
                 process,
                 started_at,
                 ended_at: self.ended_at.flatten(),
             }),
         };
-        let state = with_outcome(state, outcome)?;
+        let state = with_verdict(with_outcome(state, outcome)?, self.verdict.take().flatten())?;
         if too_early {
             return Err(format!("the status is {status}, but there is a pid"));
         }
@@ -281,6 +290,7 @@ impl Fields {
             command: self.command.flatten().unwrap_or_default(),
             cwd: self.cwd.flatten().map(Into::into),
             engine: self.engine.flatten(),
+            conversation_id: self.conversation_id.flatten(),
             name: self.name.flatten(),
             labels: self
                 .labels
@@ -288,6 +298,7 @@ impl Fields {
                 .map(|labels| labels.0)
                 .unwrap_or_default(),
             parent_id: self.parent_id.flatten(),
+            resumes: self.resumes.flatten(),
             timeout: self.timeout_seconds.flatten().map(Duration::from_secs),
             suspended_for: seconds(self.suspended_seconds.flatten())?,
             schema: self.schema.flatten(),
@@ -328,6 +339,17 @@ fn with_outcome(state: State, outcome: Option<Outcome>) -> Result<State, String>
         }
         (state, Some(outcome)) => Err(format!(
             "the status is {}, but the outcome is {outcome:?}",
+            state.status()
+        )),
+        (state, None) => Ok(state),
+    }
+}
+
+fn with_verdict(state: State, verdict: Option<Verdict>) -> Result<State, String> {
+    match (state, verdict) {
+        (State::Ended(end), verdict) => Ok(State::Ended(End { verdict, ..end })),
+        (state, Some(_)) => Err(format!(
+            "the status is {}, but there is a verdict",
             state.status()
         )),
         (state, None) => Ok(state),
@@ -384,6 +406,7 @@ impl Session {
             self.cwd.as_ref().map(|cwd| cwd.to_string_lossy()),
         )?;
         entry(map, "engine", self.engine.as_ref())?;
+        entry(map, "conversation_id", self.conversation_id.as_ref())?;
         entry(map, "name", self.name.as_ref())?;
         entry(
             map,
@@ -391,6 +414,7 @@ impl Session {
             (!self.labels.is_empty()).then_some(&self.labels),
         )?;
         entry(map, "parent_id", self.parent_id.as_ref())?;
+        entry(map, "resumes", self.resumes.as_ref())?;
         let identity = self.process().and_then(|process| process.identity.as_ref());
         let unknown = &self.unknown_process_fields;
         let written = identity.map(|identity| WrittenIdentity { identity, unknown });
@@ -411,7 +435,8 @@ impl Session {
             "timeout_seconds",
             self.timeout.map(|timeout| timeout.as_secs()),
         )?;
-        entry(map, "outcome", self.outcome())
+        entry(map, "outcome", self.outcome())?;
+        entry(map, "verdict", self.verdict())
     }
 }
 

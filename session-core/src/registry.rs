@@ -294,7 +294,7 @@ fn is_gone(project: &Path) -> bool {
 
 /// Makes `path` and what is missing above it, for us alone, whatever the umask
 /// (and as the XDG base directory specification wants it).
-fn make_directories(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     let made = match rustix::fs::mkdir(path, DIRECTORY_MODE) {
         Err(Errno::NOENT) => {
             let above = path.parent().ok_or(Errno::NOENT)?;
@@ -310,7 +310,7 @@ fn make_directories(path: &Path) -> io::Result<()> {
     }
 }
 
-fn into_io(error: StoreError) -> io::Error {
+pub(crate) fn into_io(error: StoreError) -> io::Error {
     match error {
         StoreError::Io { source, .. } => source,
         other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),

@@ -10,6 +10,7 @@ use crate::process::{Pid, Process};
 use crate::record::UnknownFields;
 use crate::status::Status;
 use crate::timestamp::Timestamp;
+use crate::verdict::Verdict;
 
 /// The longest that a session can have been suspended: more than lies between
 /// any two timestamps. What a record says beyond it is not read, and what adds
@@ -40,12 +41,17 @@ pub struct Session {
     pub cwd: Option<PathBuf>,
     /// The kind of agent, where it is known.
     pub engine: Option<String>,
+    /// The agent's own id of its conversation, as soon as it is known. Not checked
+    /// when a record is read: see [`check_conversation_id`](crate::check_conversation_id).
+    pub conversation_id: Option<String>,
     /// A name people gave the session; no two living sessions share one.
     pub name: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// The session whose agent started this one.
     pub parent_id: Option<SessionId>,
+    /// The session whose conversation this one continues.
+    pub resumes: Option<SessionId>,
     /// How long the agent may run, not counting the time it is suspended.
     pub timeout: Option<Duration>,
     /// How long the session was suspended so far, not counting a suspension that lasts.
@@ -89,12 +95,23 @@ pub struct End {
     pub status: Status,
     /// How it ended; unknown in records of the original format.
     pub outcome: Option<Outcome>,
+    /// What the agent said of it; `None` where nobody listened.
+    pub verdict: Option<Verdict>,
     /// The agent's first process, as history; `None` when it never ran.
     pub process: Option<Process>,
     /// When the agent was started; `None` when it never ran or nobody noted it.
     pub started_at: Option<Timestamp>,
     /// When the session ended; unknown in records of the original format.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What an agent told of itself until it ended, as far as somebody listened.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LastWords {
+    /// Its conversation; that which is known already stays.
+    pub conversation_id: Option<String>,
+    /// What it said of its end. An agent that never ran, or was lost, said nothing.
+    pub verdict: Option<Verdict>,
 }
 
 /// There is no such arrow in a session's life.
@@ -105,7 +122,7 @@ pub struct TransitionError {
     pub id: SessionId,
     /// Its status.
     pub from: Status,
-    /// What was attempted: `start`, `suspend`, `resume` or `end so`.
+    /// What was attempted, such as `start`, or `end so`.
     pub verb: &'static str,
 }
 
@@ -174,6 +191,12 @@ impl Session {
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
         self.end().and_then(|end| end.outcome.as_ref())
+    }
+
+    /// What the agent said of its end, where somebody listened.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.end().and_then(|end| end.verdict.as_ref())
     }
 
     /// How long the agent has run by `now`, without the time it was suspended.
@@ -255,8 +278,43 @@ impl Session {
     /// When the session has ended already; when an agent that never ran would
     /// end otherwise than by [`Outcome::SpawnFailed`].
     pub fn finish(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), TransitionError> {
+        self.finish_saying(outcome, LastWords::default(), now)
+    }
+
+    /// As [`finish`](Self::finish), with what the agent told of itself.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_saying(
+        &mut self,
+        outcome: Outcome,
+        words: LastWords,
+        now: Timestamp,
+    ) -> Result<(), TransitionError> {
         let seen = !matches!(outcome, Outcome::Lost { .. });
-        self.conclude(outcome, now, seen)
+        self.conclude(outcome, words, now, seen)
+    }
+
+    /// Notes the conversation that the agent of a living session holds.
+    ///
+    /// # Errors
+    /// When no agent lives; when another conversation is known already.
+    pub fn learn_conversation(
+        &mut self,
+        conversation_id: &str,
+        now: Timestamp,
+    ) -> Result<(), TransitionError> {
+        let lives = matches!(self.state, State::Running { .. } | State::Suspended { .. });
+        if !lives {
+            return Err(self.no_arrow("learn its conversation"));
+        }
+        match &self.conversation_id {
+            Some(known) if known == conversation_id => return Ok(()),
+            Some(_) => return Err(self.no_arrow("change its conversation")),
+            None => self.conversation_id = Some(conversation_id.to_owned()),
+        }
+        self.touch(now);
+        Ok(())
     }
 
     /// As [`finish`](Self::finish), for an end that nobody saw: when it was is not
@@ -265,12 +323,13 @@ impl Session {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub fn settle(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), TransitionError> {
-        self.conclude(outcome, now, false)
+        self.conclude(outcome, LastWords::default(), now, false)
     }
 
     fn conclude(
         &mut self,
         outcome: Outcome,
+        words: LastWords,
         now: Timestamp,
         seen: bool,
     ) -> Result<(), TransitionError> {
@@ -290,11 +349,16 @@ impl Session {
         if !ran {
             self.unknown_process_fields = UnknownFields::default();
         }
+        let lost = matches!(outcome, Outcome::Lost { .. });
+        if self.conversation_id.is_none() && ran {
+            self.conversation_id = words.conversation_id;
+        }
         let started_at = self.started_at().filter(|_| ran);
         let now = now.max(started_at.unwrap_or(now));
         self.state = State::Ended(End {
             status: Status::of(&outcome),
             outcome: Some(outcome.shortened()),
+            verdict: words.verdict.filter(|_| ran && !lost),
             process: self.process().filter(|_| ran).cloned(),
             started_at,
             ended_at: seen.then_some(now),
@@ -339,12 +403,16 @@ pub struct NewSession {
     pub cwd: Option<PathBuf>,
     /// The kind of agent.
     pub engine: Option<String>,
+    /// The conversation that the agent is told to hold, where it is told one.
+    pub conversation_id: Option<String>,
     /// A name that no other living session has.
     pub name: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// The session whose agent starts this one.
     pub parent_id: Option<SessionId>,
+    /// The session whose conversation this one continues.
+    pub resumes: Option<SessionId>,
     /// How long the agent may run, not counting the time it is suspended; rounded
     /// up to whole seconds.
     pub timeout: Option<Duration>,
@@ -373,9 +441,11 @@ impl NewSession {
             command: self.command,
             cwd: self.cwd,
             engine: self.engine,
+            conversation_id: self.conversation_id,
             name: self.name,
             labels: self.labels,
             parent_id: self.parent_id,
+            resumes: self.resumes,
             timeout: self.timeout.map(in_whole_seconds),
             suspended_for: Duration::ZERO,
             schema: Some(crate::record::SCHEMA),

@@ -168,6 +168,10 @@ impl Store {
         self.project.join(BASE).join(LOGS).join(log_name(id))
     }
 
+    pub(crate) fn hooks_log_path(&self, id: &SessionId) -> PathBuf {
+        self.project.join(BASE).join(LOGS).join(hooks_log_name(id))
+    }
+
     pub(crate) fn run_path(&self, id: &SessionId) -> PathBuf {
         self.project.join(BASE).join(RUN).join(id.as_str())
     }
@@ -200,11 +204,20 @@ impl Store {
 
     /// Opens a session's log for appending; makes it where it is not there yet.
     pub(crate) fn append_log(&self, id: &SessionId) -> io::Result<File> {
+        self.append(&log_name(id))
+    }
+
+    /// As [`append_log`](Self::append_log), for what a session's hooks print.
+    pub(crate) fn append_hooks_log(&self, id: &SessionId) -> io::Result<File> {
+        self.append(&hooks_log_name(id))
+    }
+
+    fn append(&self, name: &str) -> io::Result<File> {
         let logs = self.logs_folder()?.ok_or(Errno::NOENT)?;
         let flags =
             OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Non-blocking for the moment of opening only: a FIFO must not hang us.
-        let fd = rustix::fs::openat(logs, &*log_name(id), flags | OFlags::NONBLOCK, FILE_MODE)?;
+        let fd = rustix::fs::openat(logs, name, flags | OFlags::NONBLOCK, FILE_MODE)?;
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(
@@ -220,11 +233,12 @@ impl Store {
         Ok(fd.into())
     }
 
-    /// Removes what is there of a session's log and record, in this order: a
+    /// Removes what is there of a session's logs and record, in this order: a
     /// record without a log is whole, a log without a record is litter.
     pub(crate) fn remove_files(&self, id: &SessionId) -> io::Result<()> {
         if let Some(logs) = self.logs_folder()? {
             unlink(&logs, &log_name(id))?;
+            unlink(&logs, &hooks_log_name(id))?;
             failpoint::try_pass("remove.without-log")?;
         }
         let sessions = self.sessions()?;
@@ -396,6 +410,11 @@ pub(crate) fn record_name(id: &SessionId) -> String {
 
 fn log_name(id: &SessionId) -> String {
     format!("{id}.log")
+}
+
+/// No other session's log: there is no dot in an id.
+fn hooks_log_name(id: &SessionId) -> String {
+    format!("{id}.hooks.log")
 }
 
 /// The session whose lease lies at `path`, in whatever project; `None` for other paths.

@@ -84,6 +84,26 @@ impl Timestamp {
         TimeZone::UTC.to_timestamp(civil.ok()?).ok().map(Self)
     }
 
+    /// The time that is `seconds` after 1970-01-01 UTC; `None` where a record could
+    /// not tell it.
+    #[must_use]
+    pub fn from_second(seconds: i64) -> Option<Self> {
+        jiff::Timestamp::from_second(seconds).ok().map(Self)
+    }
+
+    /// The time of day where this machine is, to the minute (`14:05`); with its date
+    /// where that is not the same as that of `now`.
+    #[must_use]
+    pub fn on_the_clock(self, now: Self) -> String {
+        let zone = TimeZone::system();
+        let (then, now) = (zone.to_datetime(self.0), zone.to_datetime(now.0));
+        let time = format!("{:02}:{:02}", then.hour(), then.minute());
+        match then.date() == now.date() {
+            true => time,
+            false => format!("{} {time}", then.date()),
+        }
+    }
+
     /// Seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn as_second(self) -> i64 {

@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             leave_children: false,
             remove_at_end: false,
             grace: DEFAULT_GRACE,
+            ..Launch::default()
         },
     )?;
     println!(

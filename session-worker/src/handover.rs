@@ -8,20 +8,24 @@
 //! | 0, 1, 2 | `/dev/null` |
 //! | 3 | the lease: the same open file that the launcher locked |
 //! | 4 | the report: a pipe, one JSON line per event |
-//! | 5 | the order: JSON, the project, the agent's arguments, each with a NUL byte behind it |
+//! | 5 | the order: JSON, the project, the directory of conversations, the agent's arguments, each with a NUL byte behind it |
 //! | 6 | the agent's stdin |
+//! | 7 | the lease of its conversation, where it is known: the same open file |
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use session_core::{Session, SessionId, parse_record};
+
+use crate::hooks::Hooks;
+use crate::reading::Reading;
 
 /// The first argument of a process that is to be a supervisor.
 pub(crate) const SUPERVISE: &str = "__supervise";
@@ -30,6 +34,7 @@ pub(crate) const LEASE_FD: i32 = session_core::process::LEASE_FD;
 pub(crate) const REPORT_FD: i32 = 4;
 pub(crate) const ORDER_FD: i32 = 5;
 pub(crate) const STDIN_FD: i32 = 6;
+pub(crate) const CONVERSATION_FD: i32 = 7;
 
 /// What a supervisor is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +51,18 @@ pub(crate) struct Order {
     pub(crate) remove_at_end: bool,
     /// How long what the agent left running has to end after TERM.
     pub(crate) grace_seconds: f64,
+    /// How to read what the agent prints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reading: Option<Reading>,
+    /// What else to run. From here only: a record is never executed.
+    #[serde(default)]
+    pub(crate) hooks: Hooks,
+    /// The directory of the leases on conversations, if they are kept apart.
+    #[serde(skip)]
+    pub(crate) conversations: Option<PathBuf>,
+    /// Whether that of the agent's conversation is handed over.
+    #[serde(default)]
+    pub(crate) has_conversation: bool,
     #[serde(skip)]
     pub(crate) argv: Vec<OsString>,
 }
@@ -54,8 +71,10 @@ impl Order {
     pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(0);
-        let project = self.project.as_os_str();
-        for argument in std::iter::once(project).chain(self.argv.iter().map(OsString::as_os_str)) {
+        let conversations = self.conversations.as_deref().unwrap_or(Path::new(""));
+        let paths = [self.project.as_os_str(), conversations.as_os_str()];
+        let arguments = self.argv.iter().map(OsString::as_os_str);
+        for argument in paths.into_iter().chain(arguments) {
             if argument.as_bytes().contains(&0) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -78,6 +97,8 @@ impl Order {
         let mut order: Self = serde_json::from_slice(parts.next().unwrap_or_default())?;
         let mut words = parts.map(|word| OsString::from_vec(word.to_vec()));
         order.project = words.next().unwrap_or_default().into();
+        let conversations = words.next().filter(|path| !path.is_empty());
+        order.conversations = conversations.map(Into::into);
         order.argv = words.collect();
         // Behind the last NUL byte there is nothing.
         order.argv.pop();
@@ -242,9 +263,14 @@ mod tests {
             leave_children: true,
             remove_at_end: false,
             grace_seconds: 10.0,
+            reading: None,
+            hooks: Hooks::default(),
+            conversations: Some(OsString::from_vec(vec![b'/', 0xff]).into()),
+            has_conversation: false,
             argv: argv.clone(),
         };
         let read = Order::from_file(order.to_file().expect("memfd")).expect("an order");
+        assert_eq!(read.conversations, order.conversations);
         assert_eq!(
             (read.argv, read.id, read.leave_children),
             (argv, order.id, true)

@@ -12,13 +12,15 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, Liveness, LookError, NewSession, Outcome, Session, SessionId,
-    SessionManager, error_chain, failpoint,
+    Claim, ClaimError, ConversationError, ConversationLease, Liveness, LookError, NewSession,
+    Outcome, Session, SessionId, SessionManager, error_chain, failpoint,
 };
 
 use crate::handover::{Failure, Order, Report, ReportReader, SUPERVISE};
+use crate::hooks::Hooks;
 use crate::process_worker::read_errno;
 use crate::program::{Program, c_string};
+use crate::reading::Reading;
 use crate::sys;
 
 /// A session that is to be started.
@@ -44,6 +46,50 @@ pub struct Launch {
     pub remove_at_end: bool,
     /// How long what the agent leaves running has to end after TERM.
     pub grace: Duration,
+    /// How to read what the agent prints: its conversation's id, and what it says of its
+    /// end, come into the record.
+    pub reading: Option<Reading>,
+    /// What else is to be run when the agent runs, and when it has ended.
+    pub hooks: Hooks,
+    /// The directory of the leases on conversations, one for all projects. With it no
+    /// two living sessions hold the same conversation: one whose id is in `session` is
+    /// taken before anything is recorded, one that the agent makes up once it is heard.
+    pub conversations: Option<PathBuf>,
+    /// The lease on the conversation, where it was taken before, for the id in `session`.
+    pub conversation: Option<ConversationLease>,
+}
+
+impl Default for Launch {
+    /// Nothing to start yet: with `argv` this is a session like any other.
+    fn default() -> Self {
+        Self {
+            session: NewSession::default(),
+            argv: Vec::new(),
+            stdin: AgentStdin::Null,
+            cwd: None,
+            env: Vec::new(),
+            env_remove: Vec::new(),
+            leave_children: false,
+            remove_at_end: false,
+            grace: DEFAULT_GRACE,
+            reading: None,
+            hooks: Hooks::default(),
+            conversations: None,
+            conversation: None,
+        }
+    }
+}
+
+/// How an orphan is watched that gets a new supervisor.
+#[derive(Debug, Default)]
+pub struct Adoption {
+    /// How to read what the agent prints.
+    pub reading: Option<Reading>,
+    /// What else is to be run; `on_start` is not, since the agent runs already.
+    pub hooks: Hooks,
+    /// The directory of the leases on conversations. One that is held by another
+    /// session by now stays there.
+    pub conversations: Option<PathBuf>,
 }
 
 /// Where an agent reads from.
@@ -111,6 +157,10 @@ pub enum LaunchError {
     /// The supervisor died before it told anything.
     #[error("the supervisor of session {0} died while it was starting")]
     SupervisorDied(SessionId),
+    /// Another session holds the conversation, or its lease cannot be had. Nothing was
+    /// recorded.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
     /// The supervisor could not do it.
     #[error("{0}")]
     Failed(String),
@@ -220,25 +270,50 @@ impl Launcher {
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         let stdin = self.agent_stdin(launch.stdin)?;
-        let claim = manager.claim_unannounced(NewSession {
+        let project = absolute(manager)?;
+        let id = launch.session.id.clone().unwrap_or_else(SessionId::random);
+        let conversation = match launch.conversation {
+            None => conversation(
+                &launch.session,
+                launch.conversations.as_deref(),
+                &project,
+                &id,
+            )?,
+            taken => taken,
+        };
+        let recorded = manager.claim_unannounced(NewSession {
+            id: Some(id),
             command,
             cwd: Some(cwd),
             ..launch.session
-        })?;
+        });
+        let claim = match recorded {
+            Ok(claim) => claim,
+            Err(error) => {
+                // What cannot be removed is taken over by the next; the first error counts.
+                let _ = conversation.map(ConversationLease::release);
+                return Err(error.into());
+            }
+        };
         failpoint::pass("launch.recorded");
         let order = Order {
-            project: absolute(manager)?,
+            project,
             id: claim.session().id.clone(),
             adopt: false,
             leave_children: launch.leave_children,
             remove_at_end: launch.remove_at_end,
             grace_seconds: launch.grace.as_secs_f64(),
+            reading: launch.reading,
+            hooks: launch.hooks,
+            conversations: launch.conversations,
+            has_conversation: conversation.is_some(),
             argv: launch.argv,
         };
         let surroundings = Surroundings {
             cwd: given.as_ref(),
             env: &launch.env,
             env_remove: &launch.env_remove,
+            conversation: conversation.as_ref(),
         };
         self.supervise(manager, claim, &order, &stdin, surroundings)
     }
@@ -249,7 +324,12 @@ impl Launcher {
     /// # Errors
     /// [`LaunchError::NotAnOrphan`] when the session has an owner, has ended, or
     /// cannot be told; whatever else stands in the way.
-    pub fn adopt(&self, manager: &SessionManager, id: &SessionId) -> Result<Session, LaunchError> {
+    pub fn adopt(
+        &self,
+        manager: &SessionManager,
+        id: &SessionId,
+        adoption: Adoption,
+    ) -> Result<Session, LaunchError> {
         let seen = manager.get(id)?;
         if seen.liveness != Liveness::Orphan {
             return Err(LaunchError::NotAnOrphan {
@@ -265,6 +345,10 @@ impl Launcher {
             leave_children: false,
             remove_at_end: false,
             grace_seconds: DEFAULT_GRACE.as_secs_f64(),
+            reading: adoption.reading,
+            hooks: adoption.hooks,
+            conversations: adoption.conversations,
+            has_conversation: false,
             argv: Vec::new(),
         };
         let stdin = self.agent_stdin(AgentStdin::Null)?;
@@ -329,7 +413,7 @@ impl Launcher {
         let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
         let order = order.to_file()?;
         let lease = claim.lease().file();
-        let fds: [BorrowedFd<'_>; 7] = [
+        let mut fds: Vec<BorrowedFd<'_>> = vec![
             null.as_fd(),
             null.as_fd(),
             null.as_fd(),
@@ -338,6 +422,8 @@ impl Launcher {
             order.as_fd(),
             stdin.as_fd(),
         ];
+        let conversation = surroundings.conversation;
+        fds.extend(conversation.map(|conversation| conversation.file().as_fd()));
         let birth = sys::Birth {
             cwd: surroundings.cwd.map(|directory| directory.fd.as_fd()),
             gate: None,
@@ -412,6 +498,7 @@ struct Surroundings<'a> {
     cwd: Option<&'a Directory>,
     env: &'a [(OsString, OsString)],
     env_remove: &'a [OsString],
+    conversation: Option<&'a ConversationLease>,
 }
 
 /// An open directory, and the path that the kernel tells who is in it.
@@ -458,6 +545,21 @@ fn unreported(manager: &SessionManager, id: &SessionId) -> Result<Session, Launc
     }
     manager.settle(id)?;
     Err(LaunchError::SupervisorDied(id.clone()))
+}
+
+/// The lease on the conversation that is asked for, where conversations are kept apart.
+fn conversation(
+    new: &NewSession,
+    dir: Option<&Path>,
+    project: &Path,
+    id: &SessionId,
+) -> Result<Option<ConversationLease>, ConversationError> {
+    match (dir, &new.engine, &new.conversation_id) {
+        (Some(dir), Some(engine), Some(conversation)) => {
+            ConversationLease::take(dir, engine, conversation, project, id).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {

@@ -11,16 +11,24 @@
 //! Linux 5.10 or later: it rests on pidfds, `close_range(2)` and subreapers.
 
 mod handover;
+mod hooks;
 mod launch;
 mod process_worker;
 mod program;
+mod reading;
 pub mod signals;
 mod supervisor;
 mod sys;
 
-pub use launch::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher};
+pub use hooks::{Hook, Hooks};
+pub use launch::{
+    Adoption, AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher,
+};
 pub use process_worker::{AgentSpec, ISSUE_VAR, PROJECT_VAR, ProcessWorker, ROLE_VAR};
 pub use program::Program;
+pub use reading::{
+    At, Condition, Literal, MAX_LINE_LEN, Reading, Rule, RuleVerdict, Show, Shown, When,
+};
 pub use supervisor::supervise_if_asked;
 
 /// The examples of the README, which have to compile.

@@ -137,12 +137,18 @@ impl ProcessWorker {
             .is_some_and(|agent| matches!(agent.state, AgentState::Ended(_)))
     }
 
-    /// Reaps every child that has ended, the adopted grandchildren among them.
-    pub(crate) fn reap_all(&mut self) -> Result<(), WorkerError> {
+    /// Reaps every child that has ended, the adopted grandchildren among them. Adds those
+    /// to `others` who are not the agent's first process.
+    pub(crate) fn reap_all(
+        &mut self,
+        others: &mut Vec<(i32, Option<WaitStatus>)>,
+    ) -> Result<(), WorkerError> {
         self.ended()?;
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.reaped(pid.as_raw_pid(), status),
+                Ok(Some((pid, status))) => {
+                    others.extend(self.reaped(pid.as_raw_pid(), status));
+                }
                 Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io_error("reap a child", error.into())),
@@ -150,20 +156,26 @@ impl ProcessWorker {
         }
     }
 
-    fn reaped(&mut self, pid: i32, status: rustix::process::WaitStatus) {
-        if let Some(agent) = &mut self.agent
-            && agent.is_child
-            && agent.handle.pid().get() == pid
-        {
-            let told = match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Some(WaitStatus::Exited { code }),
-                (None, Some(signal)) => Some(WaitStatus::Signaled {
-                    signal,
-                    core_dumped: status.as_raw() & 0x80 != 0,
-                }),
-                (None, None) => None,
-            };
-            agent.state = AgentState::Ended(told);
+    /// Notes how the agent's first process ended; gives back another's end.
+    fn reaped(
+        &mut self,
+        pid: i32,
+        status: rustix::process::WaitStatus,
+    ) -> Option<(i32, Option<WaitStatus>)> {
+        let told = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Some(WaitStatus::Exited { code }),
+            (None, Some(signal)) => Some(WaitStatus::Signaled {
+                signal,
+                core_dumped: status.as_raw() & 0x80 != 0,
+            }),
+            (None, None) => None,
+        };
+        match &mut self.agent {
+            Some(agent) if agent.is_child && agent.handle.pid().get() == pid => {
+                agent.state = AgentState::Ended(told);
+                None
+            }
+            _ => Some((pid, told)),
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Project {
     path: PathBuf,
     /// What belongs to the user, and to no project.
     state_home: TempDir,
+    /// The user's home, with their configuration and roles.
+    home: TempDir,
 }
 
 /// The path of the program under test: what `MONOCO_UNDER_TEST` names, else what was
@@ -87,11 +89,12 @@ impl Project {
     pub fn new() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let path = dir.path().canonicalize().expect("it exists");
-        let state_home = TempDir::new().expect("a temporary directory");
+        let [state_home, home] = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
         Self {
             dir,
             path,
             state_home,
+            home,
         }
     }
 
@@ -120,6 +123,25 @@ impl Project {
         self.state_home.path()
     }
 
+    /// The `HOME` of its commands, without any configuration or roles: those of who
+    /// runs the tests decide nothing.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Writes a file of the project, or at an absolute path, with the folders to it.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn put(&self, path: impl AsRef<Path>, text: &str) -> PathBuf {
+        let path = self.path.join(path);
+        let folder = path.parent().expect("a file is in a folder");
+        std::fs::create_dir_all(folder).expect("a new directory");
+        std::fs::write(&path, text).expect("a new file");
+        path
+    }
+
     /// The manager of the project, which must exist by now.
     ///
     /// # Panics
@@ -146,6 +168,8 @@ impl Project {
         command
             .env(name, value)
             .env("XDG_STATE_HOME", self.state_home())
+            .env("HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.home().join(".config"))
             .env_remove("NO_COLOR")
             .env("LC_ALL", "C")
             .current_dir(&self.path)

@@ -11,7 +11,7 @@ use monoco_tests::{
 use session_core::{
     Liveness, NewSession, Outcome, RuntimeError, SessionId, SessionManager, Status, WaitStatus,
 };
-use session_worker::{AgentStdin, Launch, LaunchError, Launched, Launcher};
+use session_worker::{Adoption, AgentStdin, Launch, LaunchError, Launched, Launcher};
 
 fn launcher() -> Launcher {
     Launcher::new(monoco().into())
@@ -34,6 +34,7 @@ fn launch(project: &Project, verb: &[&str]) -> Launch {
         leave_children: false,
         remove_at_end: false,
         grace: Duration::from_secs(10),
+        ..Launch::default()
     }
 }
 
@@ -105,7 +106,7 @@ fn a_dead_supervisor_tells_no_end() {
         manager.get(&id).expect("it is recorded").liveness == Liveness::Orphan
     });
     let adopted = launcher()
-        .adopt(&manager, &id)
+        .adopt(&manager, &id, Adoption::default())
         .expect("an orphan can be adopted");
     assert_eq!(adopted.status(), Status::Running);
     assert_eq!(
@@ -113,7 +114,7 @@ fn a_dead_supervisor_tells_no_end() {
         Liveness::Owned
     );
     assert!(matches!(
-        launcher().adopt(&manager, &id),
+        launcher().adopt(&manager, &id, Adoption::default()),
         Err(LaunchError::NotAnOrphan { .. })
     ));
 }

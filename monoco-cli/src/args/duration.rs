@@ -5,14 +5,14 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 
 /// A time; a plain number means seconds, a day has 24 hours.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     seconds(text)
         .or_else(|| span(text))
         .ok_or_else(|| "expected a time, such as 90 (seconds), 15m, 2h30m or 7d".to_owned())
 }
 
 /// A session's timeout, which records keep in whole seconds.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let duration = parse(text)?;
     if duration.is_zero() {
         return Err("a session's timeout is at least one second".to_owned());

@@ -1,13 +1,16 @@
 //! `monoco adopt`: give orphans a new owner.
 
 use session_core::{Liveness, SessionManager};
-use session_worker::Launcher;
+use session_worker::{Adoption, Hooks, Launcher};
 
 use super::each::each;
+use super::run;
 use crate::args::Adopt;
+use crate::config::Config;
+use crate::engines::reading_for;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output;
+use crate::{output, xdg};
 
 pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
@@ -22,8 +25,22 @@ pub(super) fn adopt(manager: &SessionManager, args: &Adopt) -> Result<Exit, CliE
         output::words("there are no orphans");
         return Ok(Exit::SUCCESS);
     }
+    // What is damaged there keeps no orphan from having an owner.
+    let hooks = Config::load(Some(manager.project())).map(|config| run::hooks(&config));
+    let hooks = hooks.unwrap_or_else(|error| {
+        output::failure(&error);
+        Hooks::default()
+    });
     each(manager, &names, |id| {
-        Ok(launcher.adopt(manager, id).map(|_| ())?)
+        let adoption = Adoption {
+            reading: reading_for(
+                manager.project(),
+                manager.get(id)?.session.engine.as_deref(),
+            ),
+            hooks: hooks.clone(),
+            conversations: xdg::conversations(),
+        };
+        Ok(launcher.adopt(manager, id, adoption).map(|_| ())?)
     })
 }
 

@@ -1,9 +1,11 @@
 //! `monoco logs`: what an agent printed.
 
 use session_core::{SessionId, SessionManager};
+use session_worker::Reading;
 
 use crate::args::Logs;
 use crate::ear::{Ear, Heard, Next, Watch, wait_any};
+use crate::engines::reading_for;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
@@ -11,7 +13,7 @@ use crate::{output, tail};
 
 pub(super) fn logs(manager: &SessionManager, args: &Logs) -> Result<Exit, CliError> {
     let id = manager.resolve(&args.id)?;
-    let mut out = LogOutput::stdout(args.raw);
+    let mut out = LogOutput::stdout(args.raw, reading(manager, &id));
     let mut log = open(manager, &id, args.tail)?;
     if args.follow {
         follow(manager, &id, &mut log, args.tail, &mut out)?;
@@ -22,6 +24,13 @@ pub(super) fn logs(manager: &SessionManager, args: &Logs) -> Result<Exit, CliErr
     }
     out.finish()?;
     Ok(Exit::SUCCESS)
+}
+
+/// How to read what the session's agent prints; of a record that cannot be read the log
+/// is shown as it is.
+fn reading(manager: &SessionManager, id: &SessionId) -> Option<Reading> {
+    let seen = manager.get(id).ok()?;
+    reading_for(manager.project(), seen.session.engine.as_deref())
 }
 
 /// Copies the log until the session has ended. What was written last may still

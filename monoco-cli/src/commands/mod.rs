@@ -3,8 +3,11 @@
 
 mod adopt;
 mod completions;
+mod config;
 mod doctor;
 mod each;
+mod engines;
+mod issue;
 mod kill;
 mod logs;
 mod prune;
@@ -12,7 +15,8 @@ mod ps;
 mod reconcile;
 mod resume;
 mod rm;
-mod run;
+mod roles;
+pub(crate) mod run;
 mod serve;
 pub(crate) mod service;
 mod show;
@@ -31,12 +35,20 @@ pub(crate) fn execute(args: Args) -> Exit {
     let project = args.project().map(Path::to_owned);
     let project = project.as_deref();
     let result = match args.verb {
-        Verb::Run(run) => {
-            project::open_or_create(project).and_then(|manager| run::run(&manager, run))
+        Verb::Run(args) => run::run(project, *args),
+        Verb::Engines(args) => {
+            project::find(project).and_then(|project| engines::engines(project.as_deref(), &args))
         }
         Verb::Completions(completions) => completions::completions(&completions),
+        Verb::Roles(args) => {
+            project::find(project).and_then(|project| roles::roles(project.as_deref(), &args))
+        }
+        Verb::Config(args) => {
+            project::find(project).and_then(|project| config::config(project.as_deref(), &args))
+        }
         Verb::Serve(args) => serve::serve(&args.options),
         Verb::Service(args) => service::service(args),
+        Verb::Issue(args) => issue::issue(project, &args),
         verb => project::open(project).and_then(|manager| match verb {
             Verb::Ps(args) => ps::ps(&manager, args),
             Verb::Show(args) => show::show(&manager, &args),
@@ -51,9 +63,14 @@ pub(crate) fn execute(args: Args) -> Exit {
             Verb::Adopt(args) => adopt::adopt(&manager, &args),
             Verb::Reconcile(args) => reconcile::reconcile(&manager, &args),
             Verb::Doctor(args) => doctor::doctor(&manager, &args),
-            Verb::Run(_) | Verb::Completions(_) | Verb::Serve(_) | Verb::Service(_) => {
-                unreachable!("matched above")
-            }
+            Verb::Run(_)
+            | Verb::Engines(_)
+            | Verb::Completions(_)
+            | Verb::Roles(_)
+            | Verb::Config(_)
+            | Verb::Serve(_)
+            | Verb::Service(_)
+            | Verb::Issue(_) => unreachable!("matched above"),
         }),
     };
     match result {

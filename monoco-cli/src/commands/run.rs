@@ -1,24 +1,33 @@
 //! `monoco run`: run an agent as a session that outlives this terminal.
 
+mod agent;
+mod dry_run;
+mod prompt;
+mod shell;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use rustix::process::Signal;
 use session_core::control::Request;
 use session_core::{NewSession, SessionId, SessionManager};
 use session_worker::signals::Signals;
-use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Launch, Launcher};
+use session_worker::{AgentStdin, DEFAULT_GRACE, EndWatch, Hook, Hooks, Launch, Launcher};
+
+use agent::{Agent, Told};
+pub(crate) use prompt::PromptError;
 
 use super::stop::BY;
 use super::wait::told;
 use crate::args::Run;
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Follower, LogOutput};
-use crate::{output, xdg};
+use crate::{output, project, xdg};
 
 /// The variable that tells an agent's session to what the agent starts.
 const SESSION_ID_VAR: &str = session_core::process::SESSION_ID_VAR;
@@ -28,13 +37,34 @@ const TERM: i32 = Signal::TERM.as_raw();
 const HUP: i32 = Signal::HUP.as_raw();
 const PIPE: i32 = Signal::PIPE.as_raw();
 
-pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError> {
+pub(super) fn run(project: Option<&Path>, args: Run) -> Result<Exit, CliError> {
+    let project = project::here(project)?;
+    let config = Config::load(Some(&project))?;
+    let agent = Agent::of(&project, &args, &config)?;
+    let stdin = match &agent.told {
+        // Some engines wait for the end of a pipe, others take it for a prompt.
+        Some(_) if !args.stdin => AgentStdin::Null,
+        Some(_) => agent_stdin(true, true)?,
+        None => agent_stdin(args.detach, args.stdin)?,
+    };
+    if args.dry_run {
+        return dry_run::dry_run(&project, &args, &agent, stdin);
+    }
+    config
+        .warnings("hooks")
+        .iter()
+        .for_each(|warning| output::words(warning));
+    agent.told.iter().for_each(Told::tell_added);
+    let manager = SessionManager::create(project)?;
+    start(&manager, &args, launch(&args, agent, stdin, &config))
+}
+
+fn start(manager: &SessionManager, args: &Run, mut launch: Launch) -> Result<Exit, CliError> {
     let launcher = Launcher::current_exe()
         .map_err(CliError::io("find this program, which is the supervisor"))?
         .short_lived();
-    let stdin = agent_stdin(args.detach, args.stdin)?;
     if args.detach {
-        let launched = launcher.launch(manager, launch(args, stdin, None))?;
+        let launched = launcher.launch(manager, launch)?;
         note(manager);
         return tell(&launched.session.id);
     }
@@ -45,8 +75,9 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
     } else {
         None
     };
-    let id = early.as_ref().map(|early| early.id.clone());
-    let launched = launcher.launch(manager, launch(args, stdin, id));
+    let shown_by = launch.reading.clone();
+    launch.session.id = early.as_ref().map(|early| early.id.clone());
+    let launched = launcher.launch(manager, launch);
     let launched = launched.inspect_err(|_| early.iter().for_each(EarlyLog::remove))?;
     note(manager);
     let id = &launched.session.id;
@@ -61,7 +92,7 @@ pub(super) fn run(manager: &SessionManager, args: Run) -> Result<Exit, CliError>
         end: launched.end,
         signals,
         log: Follower::new(log, 0),
-        out: LogOutput::stdout(false),
+        out: LogOutput::stdout(false, shown_by),
     }
     .until_end()
 }
@@ -133,31 +164,45 @@ impl EarlyLog {
     }
 }
 
-fn launch(args: Run, stdin: AgentStdin, id: Option<SessionId>) -> Launch {
+fn launch(args: &Run, agent: Agent, stdin: AgentStdin, config: &Config) -> Launch {
     let parent_id = std::env::var(SESSION_ID_VAR).ok();
+    let labels = args.label.iter().cloned();
+    let (engine, conversation_id, reading) = match agent.told {
+        Some(told) => (Some(told.engine), told.conversation, Some(told.reading)),
+        None => (None, None, None),
+    };
     Launch {
         session: NewSession {
-            id,
-            issue_id: args.issue,
-            role_name: args.role,
-            name: args.name,
-            labels: args
-                .label
-                .into_iter()
-                .map(|label| (label.key, label.value))
-                .collect(),
+            issue_id: args.issue.clone(),
+            role_name: Some(agent.role),
+            engine,
+            conversation_id,
+            name: args.name.clone(),
+            labels: labels.map(|label| (label.key, label.value)).collect(),
             parent_id: parent_id.and_then(|id| SessionId::parse(&id).ok()),
-            timeout: args.timeout,
+            timeout: args.timeout.or(config.run_timeout()),
             ..NewSession::default()
         },
-        argv: args.command,
+        argv: agent.argv,
         stdin,
-        cwd: None,
-        env: Vec::new(),
-        env_remove: Vec::new(),
-        leave_children: args.leave_children,
+        env: agent.env,
+        leave_children: args.leave_children || config.run_leave_children(),
         remove_at_end: args.rm,
-        grace: DEFAULT_GRACE,
+        grace: config.run_grace(),
+        reading,
+        hooks: hooks(config),
+        conversations: xdg::conversations(),
+        ..Launch::default()
+    }
+}
+
+/// The programs that are configured to be run when a session starts and ends.
+pub(super) fn hooks(config: &Config) -> Hooks {
+    let hook = |config::Hook { command, timeout }| Hook { command, timeout };
+    let hooks = |configured: Vec<config::Hook>| configured.into_iter().map(hook).collect();
+    Hooks {
+        on_start: hooks(config.hooks_on_start()),
+        on_end: hooks(config.hooks_on_end()),
     }
 }
 

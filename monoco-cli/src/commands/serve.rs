@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use session_core::{ClaimError, NewSession, Session, SessionManager, error_chain};
+use session_core::{
+    ClaimError, ConversationError, NewSession, Session, SessionManager, error_chain,
+};
 use session_daemon::{Config, Daemon, LaunchError, Launcher, Projects, Start};
 use session_worker::{AgentStdin, DEFAULT_GRACE, Launch};
 use tracing::level_filters::LevelFilter;
@@ -217,6 +219,7 @@ fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
         leave_children: start.leave_children,
         remove_at_end: start.remove_at_end,
         grace: DEFAULT_GRACE,
+        ..Launch::default()
     })
 }
 
@@ -246,7 +249,8 @@ fn refusal(error: session_worker::LaunchError) -> LaunchError {
         Cause::WorkingDirectory { .. } | Cause::Claim(ClaimError::TooLong { .. }) => {
             LaunchError::Invalid(text)
         }
-        Cause::Claim(ClaimError::NameInUse { .. }) => LaunchError::Conflict(text),
+        Cause::Claim(ClaimError::NameInUse { .. })
+        | Cause::Conversation(ConversationError::Held { .. }) => LaunchError::Conflict(text),
         _ => LaunchError::Failed(text),
     }
 }

@@ -12,6 +12,9 @@ use crate::output::ago::{ago, length};
 use crate::output::json::{self, Element};
 use crate::output::{self, Terminal, sanitise};
 
+/// No column of keys is narrower, so that those of different sessions stand alike.
+const NARROWEST: usize = 10;
+
 pub(super) fn show(manager: &SessionManager, args: &Show) -> Result<Exit, CliError> {
     let (mut seen, mut damaged, mut exit) = (Vec::new(), Vec::new(), Exit::SUCCESS);
     for name in &args.ids {
@@ -42,9 +45,12 @@ pub(super) fn show(manager: &SessionManager, args: &Show) -> Result<Exit, CliErr
         seen.iter().try_for_each(|seen| {
             write!(out, "{}", std::mem::replace(&mut between, "\n"))?;
             let now = Timestamp::now();
-            fields(manager, seen, now)
-                .iter()
-                .try_for_each(|(key, value)| writeln!(out, "{key:<11}{}", sanitise::line(value)))
+            let fields = fields(manager, seen, now);
+            let longest = fields.iter().map(|(key, _)| key.len()).max();
+            let width = longest.unwrap_or(0).max(NARROWEST) + 1;
+            fields.iter().try_for_each(|(key, value)| {
+                writeln!(out, "{key:<width$}{}", sanitise::line(value))
+            })
         })
     };
     output::written(written.and_then(|()| out.flush()))?;
@@ -89,6 +95,7 @@ fn fields(
         ("Status", Some(describe::status(seen))),
         ("Liveness", Some(describe::liveness(&seen.liveness))),
         ("Outcome", session.outcome().map(describe::outcome)),
+        ("Verdict", session.verdict().map(describe::verdict)),
         (
             "Command",
             (!session.command.is_empty()).then(|| describe::command(&session.command)),
@@ -99,6 +106,8 @@ fn fields(
         ),
         ("Branch", Some(session.branch_name.clone())),
         ("Engine", session.engine.clone()),
+        ("Conversation", session.conversation_id.clone()),
+        ("Resumes", session.resumes.as_ref().map(ToString::to_string)),
         ("Labels", (!session.labels.is_empty()).then(labels)),
         (
             "Parent",
@@ -123,6 +132,14 @@ fn fields(
                 .map(|path| path.display().to_string()),
         ),
         ("Log", log(manager, session)),
+        (
+            "Hooks log",
+            manager
+                .hooks_log_path(id)
+                .ok()
+                .flatten()
+                .map(|path| path.display().to_string()),
+        ),
     ];
     all.into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

@@ -11,6 +11,8 @@ use serde::{Serialize, Serializer};
 use session_core::{Damaged, Observation, SessionId};
 
 use crate::describe;
+use crate::error::CliError;
+use crate::output::{self, Terminal};
 
 /// One element of a listing.
 #[derive(Debug)]
@@ -86,13 +88,17 @@ pub(crate) fn to_text(element: &Element<'_>, terminal: bool) -> Box<[u8]> {
 /// C1), is escaped for terminals.
 pub(crate) fn write_element(
     out: &mut impl Write,
-    element: &Element<'_>,
+    element: &impl Serialize,
     terminal: bool,
 ) -> io::Result<()> {
     if !terminal {
         return Ok(serde_json::to_writer(out, element)?);
     }
-    let json = serde_json::to_string(element)?;
+    write_for_terminal(out, &serde_json::to_string(element)?)
+}
+
+/// Writes JSON with what a terminal obeys escaped.
+pub(crate) fn write_for_terminal(out: &mut impl Write, json: &str) -> io::Result<()> {
     // Outside of strings JSON has no such characters.
     for part in json.split_inclusive(char::is_control) {
         let control = part.chars().next_back().filter(|c| c.is_control());
@@ -103,6 +109,32 @@ pub(crate) fn write_element(
         }
     }
     Ok(())
+}
+
+/// Prints one value on one line of standard output.
+pub(crate) fn print(value: &impl Serialize) -> Result<(), CliError> {
+    let terminal = Terminal::of_stdout().is_some();
+    let mut out = output::stdout();
+    let written = write_element(&mut out, value, terminal);
+    output::written(
+        written
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush()),
+    )
+}
+
+/// Prints an array on standard output, one element per line.
+pub(crate) fn print_array<T: Serialize>(values: &[T]) -> Result<(), CliError> {
+    let terminal = Terminal::of_stdout().is_some();
+    let to_text = |value| -> io::Result<Box<[u8]>> {
+        let mut text = Vec::new();
+        write_element(&mut text, value, terminal)?;
+        Ok(text.into())
+    };
+    let texts: io::Result<Vec<_>> = values.iter().map(to_text).collect();
+    let mut out = output::stdout();
+    let written = texts.and_then(|texts| write_array(&mut out, texts.into_iter()));
+    output::written(written.and_then(|()| out.flush()))
 }
 
 #[cfg(test)]

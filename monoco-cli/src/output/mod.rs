@@ -7,6 +7,7 @@ pub(crate) mod ago;
 pub(crate) mod json;
 pub(crate) mod neutralise;
 pub(crate) mod sanitise;
+pub(crate) mod stream;
 pub(crate) mod table;
 
 use std::io::{self, BufWriter, Write};

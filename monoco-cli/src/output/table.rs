@@ -6,7 +6,8 @@ use std::io::{self, Write};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::output::sanitise;
+use crate::error::CliError;
+use crate::output::{self, Terminal, sanitise};
 
 const GAP: &str = "  ";
 /// No column is made narrower than this.
@@ -102,6 +103,16 @@ impl<const N: usize> Table<N> {
             write_row(out, row, &widths, colour)?;
         }
         Ok(())
+    }
+
+    /// Prints the table on standard output, as wide as the terminal is.
+    pub(crate) fn print(&self) -> Result<(), CliError> {
+        let terminal = Terminal::of_stdout();
+        let columns = terminal.map(|terminal| terminal.columns);
+        let colour = terminal.is_some_and(|terminal| terminal.colour);
+        let mut out = output::stdout();
+        let written = self.write(&mut out, columns, colour);
+        output::written(written.and_then(|()| out.flush()))
     }
 
     fn widths(&self, columns: Option<usize>) -> [usize; N] {

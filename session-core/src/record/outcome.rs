@@ -15,7 +15,7 @@ use crate::outcome::{Outcome, WaitStatus};
 
 /// Everything that an outcome, or a wait status, may hold.
 #[derive(Default)]
-struct Parts<'de> {
+pub(super) struct Parts<'de> {
     kind: Option<Part<'de>>,
     code: Option<Part<'de>>,
     signal: Option<Part<'de>>,
@@ -29,7 +29,7 @@ struct Parts<'de> {
 }
 
 /// A value, of whatever type.
-enum Part<'de> {
+pub(super) enum Part<'de> {
     Null,
     Bool(bool),
     Whole(i128),
@@ -112,7 +112,7 @@ impl<'de> Part<'de> {
         }
     }
 
-    fn text<E: Error>(self, name: &str) -> Result<Text<'de>, E> {
+    pub(super) fn text<E: Error>(self, name: &str) -> Result<Text<'de>, E> {
         match self {
             Self::Text(text) => Ok(text),
             _ => Err(E::custom(format_args!(
@@ -136,7 +136,7 @@ impl<'de> Part<'de> {
     }
 
     /// The same, unless it is null.
-    fn some(self) -> Option<Self> {
+    pub(super) fn some(self) -> Option<Self> {
         (!matches!(self, Self::Null)).then_some(self)
     }
 }

@@ -4,7 +4,8 @@
 use super::*;
 use crate::outcome::{LostCause, WaitStatus};
 use crate::process::ProcessIdentity;
-use crate::session::NewSession;
+use crate::session::{LastWords, NewSession};
+use crate::verdict::VerdictKind;
 
 fn at(second: u32) -> Timestamp {
     Timestamp::parse(&format!("2026-11-22T11:10:{second:02}.000001Z")).expect("a time")
@@ -42,11 +43,13 @@ fn full() -> Session {
         command: vec!["claude".into(), "-p".into(), "fix\nit\0 \u{1F600}".into()],
         cwd: Some("/home/u/\"project\"".into()),
         engine: Some("claude".into()),
+        conversation_id: Some("0b1c:ses_A.7-x".into()),
         name: Some("fixer".into()),
         labels: [("", "empty"), ("team", "core")]
             .map(|(key, value)| (key.into(), value.into()))
             .into(),
         parent_id: Some(SessionId::parse("parent").expect("an id")),
+        resumes: Some(SessionId::parse("before").expect("an id")),
         timeout: Some(Duration::from_secs(900)),
     };
     new.into_session(at(0))
@@ -109,6 +112,37 @@ fn outcomes() -> Vec<Outcome> {
     outcomes
 }
 
+fn ended_saying(mut session: Session, verdict: Verdict) -> Session {
+    let words = LastWords {
+        conversation_id: Some("learned".into()),
+        verdict: Some(verdict),
+    };
+    let exited = Outcome::Exited { code: 0 };
+    let ended = session.finish_saying(exited, words, at(9));
+    ended.expect("it may end so");
+    session
+}
+
+/// Every kind of verdict there is, with and without what may be missing.
+fn verdicts() -> Vec<Verdict> {
+    let mut verdicts: Vec<_> = [
+        VerdictKind::Succeeded,
+        VerdictKind::Failed,
+        VerdictKind::Denied,
+        VerdictKind::RateLimited { until: None },
+        VerdictKind::ContextExhausted,
+        VerdictKind::Unknown,
+    ]
+    .map(Verdict::from)
+    .into();
+    verdicts.push(Verdict {
+        kind: VerdictKind::RateLimited { until: Some(at(7)) },
+        turns: Some(3),
+        cost_usd: Some(0.0123),
+    });
+    verdicts
+}
+
 /// A session in every state, with little and with much in it.
 fn sessions() -> Vec<Session> {
     let mut sessions = Vec::new();
@@ -122,6 +156,9 @@ fn sessions() -> Vec<Session> {
             for session in &alive {
                 sessions.push(ended(session.clone(), outcome.clone()));
             }
+        }
+        for verdict in verdicts() {
+            sessions.push(ended_saying(alive[0].clone(), verdict));
         }
         let error = "no".to_owned();
         sessions.push(ended(new.clone(), Outcome::never_ran(error)));
@@ -540,6 +577,83 @@ fn what_a_kind_does_not_need_may_be_anything() {
     ] {
         let error = read(json).expect_err(json);
         assert!(error.contains(why), "{json}: {error}");
+    }
+}
+
+#[test]
+fn the_verdicts_look_like_this() {
+    let written = |verdict| serde_json::to_string(&verdict).expect("JSON");
+    let all: Vec<_> = verdicts().into_iter().map(written).collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    {"kind":"succeeded"}
+    {"kind":"failed"}
+    {"kind":"denied"}
+    {"kind":"rate_limited"}
+    {"kind":"context_exhausted"}
+    {"kind":"unknown"}
+    {"kind":"rate_limited","until":"2026-11-22T11:10:07.000001+00:00","turns":3,"cost_usd":0.0123}
+    "#);
+}
+
+#[test]
+fn a_verdict_of_a_newer_version_is_unknown_and_one_that_is_torn_is_damage() {
+    let read = |json: &str| serde_json::from_str::<Verdict>(json).map_err(|e| e.to_string());
+    let newer = r#"{"kind":"bored","until":{"x":[1]},"of":"it","turns":2,"cost_usd":null}"#;
+    let unknown = Verdict {
+        turns: Some(2),
+        ..VerdictKind::Unknown.into()
+    };
+    assert_eq!(read(newer), Ok(unknown));
+    let unneeded = r#"{"kind":"failed","until":7}"#;
+    assert_eq!(read(unneeded), Ok(VerdictKind::Failed.into()));
+    for (json, why) in [
+        (r#"{"turns":1}"#, "missing field `kind`"),
+        (r#"{"kind":1}"#, "invalid type"),
+        (r#"{"kind":"failed","kind":"failed"}"#, "duplicate"),
+        (r#"{"kind":"failed","x":1,"x":1}"#, "duplicate"),
+        (r#"{"kind":"failed","turns":-1}"#, "invalid value"),
+        (r#"{"kind":"failed","cost_usd":"0"}"#, "invalid type"),
+        (
+            r#"{"kind":"rate_limited","until":7}"#,
+            "`until` is not a string",
+        ),
+        (r#"{"kind":"rate_limited","until":"soon"}"#, "is not a time"),
+    ] {
+        let error = read(json).expect_err(json);
+        assert!(error.contains(why), "{json}: {error}");
+    }
+    let verdict = "\"schema\": 1,\n  \"verdict\": {\"kind\": \"failed\"}";
+    check_changed(&bare(), "\"schema\": 1", verdict, "but there is a verdict");
+}
+
+#[test]
+fn a_conversation_is_learned_once_and_by_the_living() {
+    let mut session = bare();
+    assert!(session.learn_conversation("a", at(0)).is_err());
+    session = running(session);
+    session.learn_conversation("a", at(3)).expect("alive");
+    session.learn_conversation("a", at(4)).expect("the same");
+    assert!(session.learn_conversation("b", at(4)).is_err());
+    assert_eq!(session.updated_at, at(3));
+    session = ended_saying(session, VerdictKind::Failed.into());
+    assert!(session.learn_conversation("a", at(9)).is_err());
+    assert_eq!(session.conversation_id.as_deref(), Some("a"));
+}
+
+#[test]
+fn who_never_ran_or_was_lost_said_nothing() {
+    let lost = Outcome::Lost {
+        cause: LostCause::OwnerDied,
+    };
+    for outcome in [Outcome::never_ran("no"), lost] {
+        let mut session = running(bare());
+        let words = LastWords {
+            conversation_id: None,
+            verdict: Some(VerdictKind::Succeeded.into()),
+        };
+        let ended = session.finish_saying(outcome, words, at(9));
+        ended.expect("it may end so");
+        assert_eq!(session.verdict(), None);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod act;
 mod control;
+mod conversation;
 mod feed;
 mod hostile;
 mod interop;

@@ -471,9 +471,11 @@ fn the_file_looks_like_this() {
             command: ["claude", "-p", "fix \"it\"\n"].map(Into::into).into(),
             cwd: Some("/home/u/project".into()),
             engine: Some("claude".into()),
+            conversation_id: Some("ses_7f".into()),
             name: Some("fixer".into()),
             labels: [("team".to_owned(), "core".to_owned())].into(),
             parent_id: Some(id("6513270e-269e-4d37-b2a7-4de452e6b438")),
+            resumes: Some(id("0bda0dd8-7d6b-4d2c-9a3c-0d5e9d2f7f11")),
             timeout: Some(Duration::from_secs(900)),
         })
         .expect("a new session");
@@ -510,11 +512,13 @@ fn the_file_looks_like_this() {
       ],
       "cwd": "/home/u/project",
       "engine": "claude",
+      "conversation_id": "ses_7f",
       "name": "fixer",
       "labels": {
         "team": "core"
       },
       "parent_id": "6513270e-269e-4d37-b2a7-4de452e6b438",
+      "resumes": "0bda0dd8-7d6b-4d2c-9a3c-0d5e9d2f7f11",
       "process": {
         "host": "3d1219c7c4c5404aaa1f6d2a48adfda4",
         "boot_id": "7b1f0ad9-54ee-4ec0-8f3c-0c6dbd6f7a64",

@@ -150,11 +150,13 @@ fn id() -> impl Strategy<Value = SessionId> {
 fn pending() -> impl Strategy<Value = Session> {
     let names = (id(), of(".*"), of(".*"), of(id()));
     let work = (vec(".*", 0..4), of(".*"), of(".*"), of(".*"));
+    let conversation = (of(".*"), of(id()));
     let rest = (btree_map(".*", ".*", 0..4), of(any::<u64>()), time());
-    (names, work, rest).prop_map(
+    (names, work, conversation, rest).prop_map(
         |(
             (id, issue_id, role_name, parent_id),
             (command, cwd, engine, name),
+            (conversation_id, resumes),
             (labels, timeout, now),
         )| {
             let new = NewSession {
@@ -164,9 +166,11 @@ fn pending() -> impl Strategy<Value = Session> {
                 command,
                 cwd: cwd.map(Into::into),
                 engine,
+                conversation_id,
                 name,
                 labels,
                 parent_id,
+                resumes,
                 timeout: timeout.map(Duration::from_secs),
             };
             new.into_session(now)

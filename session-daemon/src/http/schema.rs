@@ -88,6 +88,9 @@ pub(super) struct Session {
     /// The kind of agent.
     #[schema(nullable = false)]
     engine: Option<String>,
+    /// The agent's own id of its conversation, as soon as it is known.
+    #[schema(nullable = false)]
+    conversation_id: Option<String>,
     /// The name that people gave it.
     #[schema(nullable = false)]
     name: Option<String>,
@@ -96,6 +99,9 @@ pub(super) struct Session {
     /// The session whose agent started this one.
     #[schema(nullable = false)]
     parent_id: Option<String>,
+    /// The session whose conversation this one continues.
+    #[schema(nullable = false)]
+    resumes: Option<String>,
     #[schema(nullable = false)]
     process: Option<ProcessIdentity>,
     /// When the agent was started.
@@ -115,6 +121,8 @@ pub(super) struct Session {
     timeout_seconds: Option<f64>,
     #[schema(nullable = false)]
     outcome: Option<Outcome>,
+    #[schema(nullable = false)]
+    verdict: Option<Verdict>,
     liveness: Liveness,
     /// Why it cannot be told, where it cannot.
     #[schema(nullable = false)]
@@ -207,6 +215,33 @@ enum OutcomeKind {
     Stopped,
     SpawnFailed,
     Lost,
+}
+
+/// What the agent said of its end, where it is one whose words are understood. It
+/// stands beside the outcome, which it does not change.
+#[derive(ToSchema)]
+struct Verdict {
+    kind: VerdictKind,
+    /// `rate_limited`: when it may go on, where it was told.
+    #[schema(nullable = false, format = DateTime)]
+    until: Option<String>,
+    /// How many turns the agent took, where it tells.
+    #[schema(nullable = false)]
+    turns: Option<u64>,
+    /// What that cost, in US dollars, where it tells.
+    #[schema(nullable = false)]
+    cost_usd: Option<f64>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum VerdictKind {
+    Succeeded,
+    Failed,
+    Denied,
+    RateLimited,
+    ContextExhausted,
+    Unknown,
 }
 
 /// What `wait` told of a process.

@@ -1,6 +1,7 @@
 //! The owner's loop: it waits for the agent, for signals, for requests and for
 //! one deadline, and does what each of them calls for.
 
+mod beside;
 mod home;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,12 +10,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use session_core::control::Request;
 use session_core::{
-    Claim, ClaimError, Outcome, RuntimeError, RuntimeSession, Status, Timestamp, WaitStatus,
-    WriteError, error_chain, failpoint,
+    Claim, ClaimError, ConversationLease, LastWords, Outcome, RuntimeError, RuntimeSession, Status,
+    Timestamp, WaitStatus, WriteError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
 use super::ending::{Cause, Ending, Progress};
+use super::hooks::{Moment, Runner};
+use super::listener::Listener;
 use super::sent::Sent;
 use super::server::{Server, Ticket};
 use crate::handover::{Order, Report, ReportWriter};
@@ -34,9 +37,13 @@ pub(super) struct Supervisor {
     server: Server,
     pub(super) report: Option<ReportWriter>,
     countdown: Countdown,
+    /// Kept until nothing is left of the agent's tree.
+    conversation: Option<ConversationLease>,
+    listener: Option<Listener>,
+    hooks: Runner,
     ending: Option<Ending>,
     /// How and when the agent's first process ended, from when that was seen.
-    end: Option<(Outcome, Timestamp)>,
+    end: Option<(Outcome, LastWords, Timestamp)>,
     /// What was sent to the agent on request.
     sent: Sent,
     waiters: Vec<Ticket>,
@@ -50,24 +57,32 @@ pub(super) struct Supervisor {
     is_moving: bool,
 }
 
+/// What an owner was given beside its session.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) signals: Signals,
+    pub(super) server: Server,
+    pub(super) countdown: Countdown,
+    pub(super) conversation: Option<ConversationLease>,
+    pub(super) listener: Option<Listener>,
+    pub(super) hooks: Runner,
+}
+
 /// The owner steps down: somebody else owns the session now.
 struct SteppedDown;
 
 impl Supervisor {
-    pub(super) fn new(
-        order: Order,
-        session: RuntimeSession<ProcessWorker>,
-        signals: Signals,
-        server: Server,
-        countdown: Countdown,
-    ) -> Self {
+    pub(super) fn new(order: Order, session: RuntimeSession<ProcessWorker>, parts: Parts) -> Self {
         let mut supervisor = Self {
             order,
             session,
-            signals,
-            server,
+            signals: parts.signals,
+            server: parts.server,
             report: None,
-            countdown,
+            countdown: parts.countdown,
+            conversation: parts.conversation,
+            listener: parts.listener,
+            hooks: parts.hooks,
             ending: None,
             end: None,
             sent: Sent::default(),
@@ -83,6 +98,10 @@ impl Supervisor {
             supervisor.sent.freeze(Instant::now());
         }
         supervisor.watch_lease();
+        if !supervisor.order.adopt {
+            let on_start = std::mem::take(&mut supervisor.order.hooks.on_start);
+            supervisor.enqueue(Moment::Start, on_start);
+        }
         supervisor
     }
 
@@ -103,9 +122,14 @@ impl Supervisor {
         if self.look_at_lease.is_some_and(due) {
             self.keep_lease()?;
         }
+        let mut others = Vec::new();
         // A child that cannot be reaped now is reaped with the next.
-        let _ = self.worker().reap_all();
+        let _ = self.worker().reap_all(&mut others);
+        for (pid, status) in others {
+            self.hooks.reaped(pid, status);
+        }
         self.record_end();
+        self.listen();
         for (ticket, request) in self.server.turn() {
             self.answer(ticket, request);
         }
@@ -121,8 +145,13 @@ impl Supervisor {
             None => self.order.leave_children,
         };
         // Where the whole project was removed, there is nothing left to own.
-        Ok(nothing_left
-            && (self.is_recorded() || (self.end.is_some() && self.claim().is_homeless())))
+        let is_over = nothing_left
+            && (self.is_recorded() || (self.end.is_some() && self.claim().is_homeless()));
+        if is_over {
+            self.let_conversation_go();
+        }
+        self.run_hooks(is_over);
+        Ok(is_over && !self.hooks.is_busy())
     }
 
     fn wait(&mut self) {
@@ -138,6 +167,8 @@ impl Supervisor {
                 .watched()
                 .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
         );
+        let listener = self.listener.as_ref().and_then(Listener::watched);
+        fds.extend(listener.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         // Interrupted or refused: the turn that follows finds out what is due.
@@ -165,6 +196,7 @@ impl Supervisor {
             self.server.deadline(),
             write_again,
             self.look_at_lease,
+            self.hooks.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -320,10 +352,10 @@ impl Supervisor {
         if self.is_recorded() || self.write_again.is_some_and(|(at, _)| !due(at)) {
             return;
         }
-        let Some((outcome, at)) = self.see_end() else {
+        let Some((outcome, words, at)) = self.see_end() else {
             return;
         };
-        match self.claim().finish_at(outcome, at) {
+        match self.claim().finish_at(outcome, words, at) {
             // Written, only not for certain on disk: true nevertheless.
             Ok(()) | Err(ClaimError::Write(WriteError::DurabilityUnknown { .. })) => {
                 self.write_again = None;
@@ -345,18 +377,21 @@ impl Supervisor {
 
     /// How the agent's first process ended. Decided once, when it is first seen:
     /// what happens until it can be written changes nothing.
-    fn see_end(&mut self) -> Option<(Outcome, Timestamp)> {
+    fn see_end(&mut self) -> Option<(Outcome, LastWords, Timestamp)> {
         if self.end.is_none() {
             let Ok(Some(wait_status)) = self.worker().ended() else {
                 return None;
             };
-            self.end = Some((self.outcome(wait_status), Timestamp::now()));
+            let (outcome, at) = (self.outcome(wait_status), Timestamp::now());
+            self.end = Some((outcome, self.last_words(), at));
             failpoint::pass("end.seen");
         }
         self.end.clone()
     }
 
     fn announce_end(&mut self) {
+        let on_end = std::mem::take(&mut self.order.hooks.on_end);
+        self.enqueue(Moment::End, on_end);
         let session = self.session.session();
         if let Some(mut report) = self.report.take() {
             report.tell(&Report::Ended(Box::new(session.clone())));

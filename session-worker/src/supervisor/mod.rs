@@ -8,6 +8,8 @@
 mod clock;
 mod ending;
 mod events;
+mod hooks;
+mod listener;
 mod sent;
 mod server;
 mod start;

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use session_core::{
-    Claim, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Session, State, Timestamp,
-    WorkerError, error_chain, failpoint,
+    Claim, ConversationLease, Host, Outcome, ProcessHandle, RuntimeError, RuntimeSession, Session,
+    State, Timestamp, WorkerError, error_chain, failpoint,
 };
 
 use super::clock::Countdown;
-use super::events::Supervisor;
+use super::events::{Parts, Supervisor};
+use super::hooks::Runner;
+use super::listener::Listener;
 use super::server::Server;
 use crate::handover::{
-    Failure, LEASE_FD, ORDER_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD,
+    CONVERSATION_FD, Failure, LEASE_FD, ORDER_FD, Order, REPORT_FD, Report, ReportWriter, STDIN_FD,
 };
 use crate::process_worker::{AgentSpec, PROJECT_VAR, ProcessWorker};
 use crate::program::Program;
@@ -29,7 +31,9 @@ pub(super) fn start() -> Option<Supervisor> {
     let mut report = ReportWriter::new(sys::inherited_fd(REPORT_FD).ok()?);
     let order = sys::inherited_fd(ORDER_FD).ok()?;
     let stdin = sys::inherited_fd(STDIN_FD).ok()?;
-    match take_over(lease, order, stdin) {
+    // Not there where no conversation is known.
+    let conversation = sys::inherited_fd(CONVERSATION_FD).ok();
+    match take_over(lease, order, stdin, conversation) {
         Ok(mut supervisor) => {
             failpoint::pass("supervisor.started");
             let session = supervisor.session.session().clone();
@@ -45,8 +49,13 @@ pub(super) fn start() -> Option<Supervisor> {
     }
 }
 
-fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Supervisor, Failure> {
-    let order =
+fn take_over(
+    lease: OwnedFd,
+    order: OwnedFd,
+    stdin: OwnedFd,
+    conversation: Option<OwnedFd>,
+) -> Result<Supervisor, Failure> {
+    let mut order =
         Order::from_file(order).map_err(|e| failed("cannot read the launcher's order", &e))?;
     let mut claim = Claim::handed_over(&order.project, &order.id, lease)
         .map_err(|e| failed("cannot take the session over", &e))?;
@@ -87,7 +96,40 @@ fn take_over(lease: OwnedFd, order: OwnedFd, stdin: OwnedFd) -> Result<Superviso
     }
     // The agent has its working directory; nobody's unmount shall fail on ours.
     let _ = rustix::process::chdir("/");
-    Ok(Supervisor::new(order, session, signals, server, countdown))
+    let conversation = held(&order, session.session(), conversation);
+    let listener = order.reading.take().map(|reading| {
+        let log = session.as_owner().map(|(claim, _)| claim.open_log());
+        let log = log.and_then(Result::ok).flatten();
+        Listener::new(reading, session.session(), log)
+    });
+    let hooks = Runner::new(agents_files);
+    let parts = Parts {
+        signals,
+        server,
+        countdown,
+        conversation,
+        listener,
+        hooks,
+    };
+    Ok(Supervisor::new(order, session, parts))
+}
+
+/// The lease on the agent's conversation: the launcher's, or, for an orphan, taken anew.
+/// Where another session holds that by now, the agent is watched all the same.
+fn held(order: &Order, session: &Session, file: Option<OwnedFd>) -> Option<ConversationLease> {
+    let dir = order.conversations.as_deref();
+    let (engine, conversation) = (
+        session.engine.as_deref()?,
+        session.conversation_id.as_deref()?,
+    );
+    match file.filter(|_| order.has_conversation) {
+        Some(file) => ConversationLease::handed_over(dir?, engine, conversation, file).ok(),
+        None if order.adopt => {
+            let id = &session.id;
+            ConversationLease::take_at_once(dir?, engine, conversation, &order.project, id).ok()
+        }
+        None => None,
+    }
 }
 
 /// How much of its timeout an agent has used that was started by another owner:

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use monoco_tests::{Project, monoco};
 use session_core::{SessionId, SessionManager, error_chain};
-use session_worker::Launcher;
+use session_worker::{Adoption, Launcher};
 
 /// What the library is asked to do. (`reconcile`, `list` and `prune` are about all sessions.)
 pub(crate) const VERBS: [&str; 12] = [
@@ -88,7 +88,7 @@ pub(crate) fn drive(
             .map(|what| format!("{what:?}"))
             .map_err(told),
         "adopt" => Launcher::new(monoco().into())
-            .adopt(manager, id)
+            .adopt(manager, id, Adoption::default())
             .map(status)
             .map_err(told),
         "settle" => manager

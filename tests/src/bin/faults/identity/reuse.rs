@@ -11,7 +11,7 @@ use rustix::process::{Pid as RawPid, WaitOptions, waitpid};
 use serde_json::{Value, json};
 use session_core::control::Request;
 use session_core::{Pid, SessionId};
-use session_worker::Launcher;
+use session_worker::{Adoption, Launcher};
 
 use super::drive::{N_COMMANDS, VERBS, command, drive};
 use super::inside::{Inside, is_permitted};
@@ -212,7 +212,7 @@ impl Trial {
         let (id, pid) = stage.project.orphan(&[], &["sleep"]);
         let id = SessionId::parse(&id).map_err(|error| error.to_string())?;
         let launcher = Launcher::new(monoco_tests::monoco().into());
-        let adopted = launcher.adopt(&stage.manager, &id);
+        let adopted = launcher.adopt(&stage.manager, &id, Adoption::default());
         adopted.map_err(|error| error.to_string())?;
         let adopter = stage.project.supervisor(id.as_str());
         kill(adopter, Signal::STOP);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use monoco_tests::{PATIENCE, Project, Ran, Signal, agent, finish, gone, kill, monoco};
 use session_core::{NewSession, Outcome, Session, SessionId, SessionManager, SpawnFailure};
-use session_worker::{AgentStdin, Launch, LaunchError, Launcher};
+use session_worker::{Adoption, AgentStdin, Launch, LaunchError, Launcher};
 
 use super::strace::{Call, Seen, Strace};
 use super::{Fault, Injection};
@@ -198,6 +198,7 @@ impl Stage {
             leave_children: false,
             remove_at_end: false,
             grace: Duration::from_secs(1),
+            ..Launch::default()
         };
         bounded(move || {
             let launched = launcher.launch(&manager, launch);
@@ -209,7 +210,7 @@ impl Stage {
         let manager = self.project.manager();
         let launcher = Self::launcher(strace);
         bounded(move || {
-            let adopted = launcher.adopt(&manager, &id);
+            let adopted = launcher.adopt(&manager, &id, Adoption::default());
             as_told(adopted.map(|session| session.id.to_string()))
         })
     }

@@ -1,0 +1,293 @@
+//! What an agent is heard to say comes into its record: its conversation while it runs,
+//! its verdict with its end. And no conversation is held by two living sessions.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use monoco_tests::{Project, Signal, kill, monoco, wait_until};
+use session_core::{
+    ConversationError, Liveness, NewSession, Observation, Outcome, Session, SessionId,
+    SessionManager, VerdictKind,
+};
+use session_worker::{Adoption, Launch, LaunchError, Launched, Launcher, Reading};
+
+fn reading() -> Reading {
+    let rules = r#"{
+        "conversation": [{ "when": { "/type": "begun" }, "at": "/id" }],
+        "verdicts": [
+            { "when": { "/type": "end", "/text": { "contains": "limit" } },
+              "verdict": "rate_limited", "until": "/text", "turns": "/turns" },
+            { "when": { "/type": "end" }, "verdict": "succeeded", "cost_usd": "/cost" }
+        ]
+    }"#;
+    serde_json::from_str(rules).expect("rules")
+}
+
+/// A shell script as the agent of an engine, in the project's directory.
+fn agent(project: &Project, script: &str) -> Launch {
+    let (name, value) = project.mark();
+    Launch {
+        session: NewSession {
+            engine: Some("fake".to_owned()),
+            ..NewSession::default()
+        },
+        argv: ["sh", "-c", script].map(Into::into).into(),
+        cwd: Some(project.path().to_owned()),
+        env: vec![(name.into(), value.into())],
+        reading: Some(reading()),
+        conversations: Some(conversations(project)),
+        ..Launch::default()
+    }
+}
+
+/// The same, that is told which conversation to hold.
+fn holding(project: &Project, conversation: &str, script: &str) -> Launch {
+    let mut launch = agent(project, script);
+    launch.session.conversation_id = Some(conversation.to_owned());
+    launch
+}
+
+fn conversations(project: &Project) -> PathBuf {
+    project.state_home().join("monoco/conversations")
+}
+
+fn start(project: &Project, launch: Launch) -> Result<Launched, LaunchError> {
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    Launcher::new(monoco().into()).launch(&manager, launch)
+}
+
+fn run(project: &Project, launch: Launch) -> Session {
+    let launched = start(project, launch).expect("it starts");
+    launched.end.take().expect("its end is told")
+}
+
+fn look(project: &Project, id: &SessionId) -> Observation {
+    project.manager().get(id).expect("it is recorded")
+}
+
+fn kill_owner(project: &Project, id: &SessionId) {
+    let control = project.manager().control(id).expect("it has an owner");
+    kill(control.owner_pid().expect("it is near").get(), Signal::KILL);
+    wait_until("its lease is free", || {
+        look(project, id).liveness == Liveness::Orphan
+    });
+}
+
+fn stop(project: &Project, id: &SessionId) {
+    let stopped = project.manager().stop(id, Duration::from_secs(5), "test");
+    stopped.expect("it can be stopped");
+}
+
+fn leases(project: &Project) -> usize {
+    std::fs::read_dir(conversations(project)).map_or(0, Iterator::count)
+}
+
+#[test]
+fn what_the_agent_said_last_stands_beside_its_exit_code() {
+    let project = Project::new();
+    let limited = r#"{"type":"end","text":"usage limit|1735689600","turns":3}"#;
+    let script = format!("echo '{limited}'; echo 'cleaning up' >&2; exit 0");
+    let session = run(&project, agent(&project, &script));
+    assert_eq!(session.outcome(), Some(&Outcome::Exited { code: 0 }));
+    let verdict = session.verdict().expect("it said something");
+    let VerdictKind::RateLimited { until: Some(until) } = verdict.kind else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!((until.as_second(), verdict.turns), (1_735_689_600, Some(3)));
+    assert_eq!(look(&project, &session.id).session, session);
+
+    let silent = run(&project, agent(&project, "echo '{'; exit 3"));
+    let kind = silent.verdict().map(|verdict| verdict.kind);
+    assert_eq!(kind, Some(VerdictKind::Unknown));
+
+    let mut unread = agent(&project, &script);
+    unread.reading = None;
+    assert_eq!(run(&project, unread).verdict(), None);
+
+    let missing = Launch {
+        argv: vec!["/nowhere/agent".into()],
+        ..agent(&project, "")
+    };
+    start(&project, missing).expect_err("there is no such program");
+    let failed = project.manager().list().expect("a project").sessions;
+    let mut failed = failed.iter().map(|seen| &seen.session);
+    let failed = failed.find(|session| session.process().is_none());
+    assert_eq!(failed.expect("it is recorded").verdict(), None);
+}
+
+#[test]
+fn a_conversation_that_the_agent_makes_up_is_known_while_it_runs() {
+    let project = Project::new();
+    let script = r#"echo 'hello'; printf '{"type":"begun","id":'; sleep 0.1; echo '"ses_7"}'
+        echo '{"type":"begun","id":"ses_8"}'; exec sleep 1000"#;
+    let launched = start(&project, agent(&project, script)).expect("it starts");
+    let id = &launched.session.id;
+    let known = || look(&project, id).session.conversation_id;
+    wait_until("it is known", || known().is_some());
+    assert_eq!(known().as_deref(), Some("ses_7"));
+    // It is held from then on.
+    wait_until("it is held", || leases(&project) == 1);
+    let error = start(&project, holding(&project, "ses_7", "exit")).expect_err("it is held");
+    assert!(error.to_string().contains(id.as_str()), "{error}");
+    stop(&project, id);
+    let ended = look(&project, id).session;
+    assert_eq!(ended.conversation_id.as_deref(), Some("ses_7"));
+    assert_eq!(ended.verdict().map(|v| v.kind), Some(VerdictKind::Unknown));
+    wait_until("it is let go of", || leases(&project) == 0);
+    run(&project, holding(&project, "ses_7", "exit"));
+}
+
+#[test]
+fn what_was_told_only_at_the_end_is_known_too() {
+    let project = Project::new();
+    // No newline; an id that could be a flag before it.
+    let script = r#"echo '{"type":"begun","id":"--yes"}'; printf '{"type":"begun","id":"a"}'"#;
+    let session = run(&project, agent(&project, script));
+    assert_eq!(session.conversation_id.as_deref(), Some("a"));
+}
+
+#[test]
+fn who_says_much_and_no_conversation_is_not_listened_to_for_ever() {
+    let project = Project::new();
+    let script = r#"head -c 1100000 /dev/zero | tr '\0' x; echo
+        echo '{"type":"begun","id":"late"}'; echo '{"type":"end"}'"#;
+    let session = run(&project, agent(&project, script));
+    assert_eq!(session.conversation_id, None);
+    let kind = session.verdict().map(|verdict| verdict.kind);
+    assert_eq!(kind, Some(VerdictKind::Succeeded));
+}
+
+#[test]
+fn of_two_starts_in_one_conversation_the_second_hears_who_holds_it() {
+    let (project, other) = (Project::new(), Project::new());
+    let first = start(&project, holding(&project, "7f", "exec sleep 1000")).expect("it is free");
+    let id = first.session.id.clone();
+    let second = |dir: &Path| {
+        let mut launch = holding(&other, "7f", "exec sleep 1000");
+        launch.conversations = Some(dir.to_owned());
+        start(&other, launch)
+    };
+    let dir = conversations(&project);
+    let held = |dir: &Path| match second(dir) {
+        Err(LaunchError::Conversation(ConversationError::Held { by, .. })) => by,
+        other => panic!("{other:?}"),
+    };
+    let by = held(&dir).expect("it has said who it is");
+    assert_eq!((&by.session, &*by.project), (&id, project.path()));
+    // Nothing was recorded, as for a start that was never asked for.
+    let listing = other.manager().list().expect("a project");
+    assert!(listing.sessions.is_empty(), "{listing:?}");
+
+    // Its agent may go on for ever without its owner.
+    kill_owner(&project, &id);
+    assert_eq!(held(&dir), Some(by.clone()));
+    let adoption = Adoption {
+        reading: Some(reading()),
+        conversations: Some(dir.clone()),
+        ..Adoption::default()
+    };
+    let launcher = Launcher::new(monoco().into());
+    let adopted = launcher.adopt(&project.manager(), &id, adoption);
+    assert_eq!(adopted.expect("an orphan").verdict(), None);
+    assert_eq!(held(&dir), Some(by));
+    stop(&project, &id);
+    let launched = second(&dir).expect("nobody holds it any more");
+    stop(&other, &launched.session.id);
+}
+
+#[test]
+fn an_agent_and_its_owner_that_are_killed_hold_nothing() {
+    let project = Project::new();
+    let launched = start(&project, holding(&project, "7f", "exec sleep 1000"));
+    let session = launched.expect("it is free").session;
+    kill_owner(&project, &session.id);
+    let agent = session.pid().expect("it runs").get();
+    kill(agent, Signal::KILL);
+    wait_until("it is lost", || {
+        matches!(look(&project, &session.id).liveness, Liveness::Lost(_))
+    });
+    run(&project, holding(&project, "7f", "exit"));
+    wait_until("it is let go of", || leases(&project) == 0);
+}
+
+#[test]
+fn an_orphan_that_is_adopted_is_heard_from_the_beginning() {
+    let project = Project::new();
+    let script = r#"until [ -e go ]; do sleep 0.02; done; echo '{"type":"begun","id":"a"}'
+        until [ -e end ]; do sleep 0.02; done; echo '{"type":"end","cost":0.5}'"#;
+    let launched = start(&project, agent(&project, script)).expect("it starts");
+    let id = &launched.session.id;
+    kill_owner(&project, id);
+    std::fs::write(project.path().join("go"), "").expect("a writable project");
+    let adoption = Adoption {
+        reading: Some(reading()),
+        ..Adoption::default()
+    };
+    let launcher = Launcher::new(monoco().into());
+    let adopted = launcher.adopt(&project.manager(), id, adoption);
+    adopted.expect("an orphan");
+    wait_until("its conversation is known", || {
+        look(&project, id).session.conversation_id.as_deref() == Some("a")
+    });
+    std::fs::write(project.path().join("end"), "").expect("a writable project");
+    wait_until("it has ended", || {
+        look(&project, id).liveness == Liveness::Ended
+    });
+    let ended = look(&project, id).session;
+    // On a kernel that does not tell how the agent of another ended, it is lost.
+    if !matches!(ended.outcome(), Some(Outcome::Lost { .. })) {
+        assert_eq!(ended.verdict().and_then(|v| v.cost_usd), Some(0.5));
+    }
+}
+
+#[test]
+fn people_and_programs_are_told() {
+    let project = Project::new();
+    let run =
+        |conversation: &str, script: &str| run(&project, holding(&project, conversation, script));
+    let limited = r#"{"type":"end","text":"limit|4102444800","turns":3}"#;
+    let limited = run("7f", &format!("echo '{limited}'"));
+    let fine = r#"{"type":"end","cost":0.5}"#;
+    let fine = run("80", &format!("echo '{fine}'"));
+    let contrary = run("81", r#"echo '{"type":"end"}'; exit 9"#);
+    let table = project.run(&["ps", "-a"]);
+    let row = |session: &Session| {
+        let out = table.out();
+        let row = out.lines().find(|row| row.starts_with(session.id.short()));
+        row.unwrap_or_else(|| panic!("{table}")).to_owned()
+    };
+    // The time is that of the place where the test runs.
+    assert!(
+        row(&limited).contains(" completed (rate_limited until 2"),
+        "{table}"
+    );
+    assert!(row(&fine).contains(" completed  "), "{table}");
+    assert!(
+        row(&contrary).contains(" failed (exit 9, says succeeded) "),
+        "{table}"
+    );
+
+    let shown = project.run(&["show", limited.id.as_str()]);
+    for line in [
+        "Verdict      rate_limited until 2100-01-01T00:00:00+00:00; 3 turns",
+        "Engine       fake",
+        "Conversation 7f",
+    ] {
+        assert!(shown.out().lines().any(|shown| shown == line), "{shown}");
+    }
+    let shown = project.run(&["show", "--json", fine.id.as_str()]);
+    let json = shown.json();
+    assert_eq!(json[0]["conversation_id"], "80");
+    let verdict = serde_json::json!({ "kind": "succeeded", "cost_usd": 0.5 });
+    assert_eq!(json[0]["verdict"], verdict);
+    let listed = project.run(&["ps", "-a", "--json"]);
+    let json = listed.json();
+    let verdicts: Vec<_> = json
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|s| &s["verdict"])
+        .collect();
+    assert_eq!(verdicts.len(), 3);
+    assert!(verdicts.contains(&&verdict), "{listed}");
+}
