@@ -59,6 +59,10 @@ pub(crate) struct ServeOptions {
     /// is made at the first start
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// At the start, go on with the conversations of the sessions that were lost when
+    /// the machine went down, as `monoco recover --yes` does
+    #[arg(long)]
+    pub(crate) recover: bool,
     /// How the log is written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
@@ -137,6 +141,7 @@ impl ServeOptions {
         flag("--all", self.all);
         flag("--allow-remote", self.allow_remote);
         flag("--no-tcp", self.no_tcp);
+        flag("--recover", self.recover);
         flag("--verbose", self.verbose);
         // With `=`, what begins with a dash stays a value.
         let mut option = |name: &str, value: &OsStr| {

@@ -1,6 +1,9 @@
 //! `monoco serve`: the daemon, with a launcher that starts sessions as `run` does.
 
+mod recover;
+
 use std::ffi::OsString;
+use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -52,14 +55,16 @@ pub(super) fn serve(options: &ServeOptions) -> Result<Exit, CliError> {
         Some(file) => file.clone(),
         None => xdg::state_dir().ok_or(CliError::NoTokenFile)?.join("token"),
     };
+    let supervisors = Arc::new(Supervisors::new());
+    let projects = projects(options)?;
     let daemon = Daemon::start(Config {
-        projects: projects(options)?,
+        projects: projects.clone(),
         listen: options.tcp(),
         unix: options.unix.clone(),
         token_file: token_file.clone(),
         create_token: !options.is_remote(),
         allowed_hosts: options.allow_host.clone(),
-        launcher: Some(Arc::new(Supervisors::new())),
+        launcher: Some(supervisors.clone()),
     })?;
     for address in daemon.addresses() {
         output::line(&format!("http://{address}"))?;
@@ -77,6 +82,9 @@ pub(super) fn serve(options: &ServeOptions) -> Result<Exit, CliError> {
             "a browser signs in with this link, once: http://{address}{path}"
         ));
     }
+    let always = options.recover;
+    // Beside the daemon, which shows each as it starts.
+    std::thread::spawn(move || recover::recover(&projects, always, &supervisors));
     daemon.run()?;
     Ok(Exit::SUCCESS)
 }
@@ -132,6 +140,16 @@ impl Supervisors {
             max_files: raise_file_limit(),
         }
     }
+
+    /// Asked each time: our file may have been replaced by another version, whose
+    /// supervisor does not understand us.
+    fn launcher(&self) -> io::Result<session_worker::Launcher> {
+        let launcher = session_worker::Launcher::current_exe()?.behind(self.prefix.clone());
+        Ok(match self.max_files {
+            Some(max_files) => launcher.with_max_files(max_files),
+            None => launcher,
+        })
+    }
 }
 
 /// Under systemd, supervisors get a scope of their own, if it lets them.
@@ -173,14 +191,8 @@ fn raise_file_limit() -> Option<u64> {
 impl Launcher for Supervisors {
     fn launch(&self, manager: &SessionManager, start: Start) -> Result<Session, LaunchError> {
         let launch = launch(manager, start).map_err(LaunchError::Invalid)?;
-        // Asked each time: our file may have been replaced by another version, whose
-        // supervisor does not understand us.
-        let mut launcher = session_worker::Launcher::current_exe()
-            .map_err(|error| LaunchError::Failed(error.to_string()))?
-            .behind(self.prefix.clone());
-        if let Some(max_files) = self.max_files {
-            launcher = launcher.with_max_files(max_files);
-        }
+        let launcher = self.launcher();
+        let launcher = launcher.map_err(|error| LaunchError::Failed(error.to_string()))?;
         let launched = launcher.launch(manager, launch).map_err(refusal)?;
         note(manager);
         Ok(launched.session)

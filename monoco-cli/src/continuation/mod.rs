@@ -87,10 +87,6 @@ impl<'a> Continuation<'a> {
         })
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// Says what was configured and does not count.
     pub(crate) fn tell_warnings(&self) {
         self.engines.tell_warnings();

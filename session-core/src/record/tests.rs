@@ -49,6 +49,7 @@ fn full() -> Session {
             .map(|(key, value)| (key.into(), value.into()))
             .into(),
         parent_id: Some(SessionId::parse("parent").expect("an id")),
+        branch_name: None,
         resumes: Some(SessionId::parse("before").expect("an id")),
         timeout: Some(Duration::from_secs(900)),
     };

@@ -476,6 +476,7 @@ fn the_file_looks_like_this() {
             labels: [("team".to_owned(), "core".to_owned())].into(),
             parent_id: Some(id("6513270e-269e-4d37-b2a7-4de452e6b438")),
             resumes: Some(id("0bda0dd8-7d6b-4d2c-9a3c-0d5e9d2f7f11")),
+            branch_name: None,
             timeout: Some(Duration::from_secs(900)),
         })
         .expect("a new session");

@@ -171,6 +171,7 @@ fn pending() -> impl Strategy<Value = Session> {
                 labels,
                 parent_id,
                 resumes,
+                branch_name: None,
                 timeout: timeout.map(Duration::from_secs),
             };
             new.into_session(now)
