@@ -4,6 +4,7 @@
 //! It promises that no test leaves a process behind, and that nothing waits for
 //! a time: everything waits for a condition, with a deadline.
 
+pub mod continued;
 mod daemon;
 pub mod fuzz;
 mod process;

@@ -6,6 +6,7 @@
     reason = "a command for people"
 )]
 
+mod agents;
 mod bench;
 mod checks;
 mod count;
@@ -27,6 +28,9 @@ usage: cargo xtask COMMAND
   faults [--minutes N] [--seed S] [--only NAME[,NAME…] [--trial T]] [--list]
               the campaigns that try to break the promise, in full or for N minutes;
               --trial repeats what failed (docs/reliability.md)
+  agents [--samples] [NAME…]
+              the agents that people use, against a stand-in for their models, under
+              Monoco; --samples keeps what they print; needs npm and unshare
   bench [--quick] [--only NAME[,NAME…]] [--json FILE] [--list] [--install-peers]
               Monoco beside its floors and its peers, with ratios; needs a C compiler
   count [--bless]
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
             .and_then(|()| count::run(&[])),
         ["lint"] => checks::lint(),
         ["test"] => checks::test(),
+        ["agents", arguments @ ..] => agents::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
         ["count", arguments @ ..] => count::run(arguments),
         ["dist"] => dist::build().map(|binary| println!("{}", binary.display())),

@@ -5,6 +5,7 @@
 mod confined;
 mod real;
 mod samples;
+mod scenarios;
 mod stand_in;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use stand_in::{Mood, StandIn};
 
 const USAGE: &str = "\
 usage: agents stand-in [MOOD]      serves until it is killed, and says where
+       agents scenarios [NAME…]    has real agents do under Monoco what is promised
        agents samples DIR [NAME…]  keeps what real agents print";
 
 fn main() -> ExitCode {
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let known: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match known.as_slice() {
         ["stand-in", mood @ ..] => serve(&mood.join(" ")),
+        ["scenarios", ..] => confined(|| scenarios::run(&words[1..])),
         ["samples", folder, ..] => confined(|| take_samples(Path::new(folder), &words[2..])),
         _ => {
             println!("{USAGE}");

@@ -134,6 +134,7 @@ pub(crate) fn set_up(home: &Path, url: &str) -> std::io::Result<Vec<(&'static st
     let text = |text: &str| text.to_owned();
     Ok(vec![
         ("HOME", home.display().to_string()),
+        ("TMPDIR", home.display().to_string()),
         ("PATH", std::env::var("PATH").unwrap_or_default()),
         ("LC_ALL", text("C.UTF-8")),
         ("TZ", text("UTC")),

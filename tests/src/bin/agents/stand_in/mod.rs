@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::routing::{get, post, put};
+use monoco_tests::continued::Model;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -33,14 +34,6 @@ pub(crate) struct Heard {
     pub(crate) has_tools: bool,
     /// Whether it is to be answered piece by piece.
     pub(crate) stream: bool,
-}
-
-impl Heard {
-    /// Whether some prompt of it contains each of `texts`.
-    pub(crate) fn has_all(&self, texts: &[&str]) -> bool {
-        let has = |text: &&str| self.prompts.iter().any(|prompt| prompt.contains(*text));
-        texts.iter().all(has)
-    }
 }
 
 /// The stand-in; its copies are one and the same.
@@ -87,16 +80,6 @@ impl StandIn {
         self.lock().mood = mood;
     }
 
-    /// What it was asked so far, in order.
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.lock().heard.clone()
-    }
-
-    /// Forgets what it was asked.
-    pub(crate) fn forget(&self) {
-        self.lock().heard.clear();
-    }
-
     /// Keeps what was asked, and decides what is answered.
     fn reply(&self, heard: Heard) -> Reply {
         let mut shared = self.lock();
@@ -124,6 +107,18 @@ impl StandIn {
     }
 }
 
+impl Model for StandIn {
+    fn be(&self, mood: &str) {
+        self.set(mood.parse().expect("a mood"));
+    }
+
+    fn heard(&self) -> Vec<Vec<String>> {
+        let heard = self.lock().heard.clone();
+        let work = heard.into_iter().filter(|heard| heard.has_tools);
+        work.map(|heard| heard.prompts).collect()
+    }
+}
+
 async fn set_mood(State(stand_in): State<StandIn>, word: String) -> StatusCode {
     match word.parse() {
         Ok(mood) => {
@@ -135,8 +130,7 @@ async fn set_mood(State(stand_in): State<StandIn>, word: String) -> StatusCode {
 }
 
 async fn tell_heard(State(stand_in): State<StandIn>) -> axum::Json<Value> {
-    let heard = stand_in.heard();
-    axum::Json(heard.iter().map(|heard| json!(heard.prompts)).collect())
+    axum::Json(json!(stand_in.heard()))
 }
 
 /// What programs ask beside the model (telemetry, lists of models): not here.

@@ -1,0 +1,66 @@
+//! Conversations go on in other sessions, with a stub of claude that remembers them: the
+//! scenarios that `cargo xtask agents` runs with real agents.
+
+use monoco_tests::continued::{
+    Model, Recovery, Stage, Stub, completes_and_is_resumed, is_rate_limited, is_resumed_by_one,
+    recovers,
+};
+
+/// Sessions that were in the midst of an answer when the power went.
+const TEN: [&str; 10] = ["claude"; 10];
+
+fn check(scenario: impl FnOnce(&Stage, &Stub)) {
+    let stub = Stub::new();
+    let stage = Stage::new(stub.env());
+    scenario(&stage, &stub);
+    assert!(!stub.was_held_twice(), "two held one conversation");
+}
+
+#[test]
+fn a_run_ends_well_and_its_conversation_goes_on_in_another_session() {
+    check(|stage, stub| completes_and_is_resumed(stage, stub, "claude"));
+}
+
+#[test]
+fn a_limit_is_told_though_the_exit_code_is_that_of_a_success() {
+    check(|stage, stub| {
+        is_rate_limited(stage, stub, "claude", true);
+        let ids = stage.project().ids(&["-a"]);
+        assert_eq!(stage.ended(&ids[0])["exit_code"], 0);
+    });
+}
+
+#[test]
+fn of_two_that_resume_one_conversation_one_does_and_the_other_says_who() {
+    check(|stage, stub| is_resumed_by_one(stage, stub, "claude"));
+}
+
+#[test]
+fn after_a_loss_of_power_every_session_goes_on() {
+    check(|stage, stub| recovers(stage, stub, &TEN, Recovery::Once));
+}
+
+#[test]
+fn a_recovery_that_is_killed_is_taken_up_where_it_was() {
+    check(|stage, stub| recovers(stage, stub, &TEN, Recovery::KilledAndAgain));
+}
+
+#[test]
+fn two_recoveries_at_once_continue_each_session_once() {
+    check(|stage, stub| recovers(stage, stub, &TEN, Recovery::TwoAtOnce));
+}
+
+#[test]
+fn a_conversation_that_the_agent_has_forgotten_is_not_begun_anew() {
+    check(|stage, stub| {
+        let id = stage.start("claude", "the first prompt");
+        let conversation = stage.conversation(&id);
+        assert_eq!(stage.ended(&id)["verdict"]["kind"], "succeeded");
+        stub.forget();
+        let ran = stage.run(&["resume", &id, "the next prompt"]);
+        assert_ne!(ran.code, 0, "{ran}");
+        let said = ran.out() + &ran.err();
+        assert!(said.contains(&conversation), "it is not told which: {said}");
+        assert_eq!(stub.heard().len(), 1, "it was begun anew");
+    });
+}
