@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The environment variable that tells a hook its session.
+pub const HOOK_SESSION_VAR: &str = "MONOCO_HOOK_SESSION_ID";
+/// How the mark begins that a hook has in place of a session's
+/// ([`SESSION_ID_VAR`](session_core::process::SESSION_ID_VAR)): it is no part of the
+/// agent's tree.
+pub const HOOK_MARK: &str = "hook-";
+
 /// Commands that the owner of a session runs. They come from whoever starts the session,
 /// never from its record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ mod spare;
 mod supervisor;
 mod sys;
 
-pub use hooks::{Hook, Hooks};
+pub use hooks::{HOOK_MARK, HOOK_SESSION_VAR, Hook, Hooks};
 pub use launch::{
     Adoption, AgentStdin, DEFAULT_GRACE, EndWatch, Launch, LaunchError, Launched, Launcher,
 };

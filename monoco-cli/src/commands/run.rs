@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 use session_core::{NewSession, SessionId, SessionManager};
-use session_worker::{AgentStdin, Hook, Hooks, Launch, Spare};
+use session_worker::{AgentStdin, HOOK_MARK, HOOK_SESSION_VAR, Hook, Hooks, Launch, Spare};
 
 use agent::Agent;
 pub(super) use agent::tell_added;
@@ -85,9 +85,13 @@ fn launch(args: &Run, agent: Agent, stdin: AgentStdin, config: &Config) -> Launc
     }
 }
 
-/// The session whose agent has started this process.
+/// The session whose agent, or hook, has started this process.
 pub(super) fn parent() -> Option<SessionId> {
     let id = std::env::var(SESSION_ID_VAR).ok()?;
+    let id = match id.starts_with(HOOK_MARK) {
+        true => std::env::var(HOOK_SESSION_VAR).ok()?,
+        false => id,
+    };
     SessionId::parse(&id).ok()
 }
 

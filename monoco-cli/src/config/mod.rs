@@ -281,10 +281,6 @@ impl Config {
 }
 
 /// What the commands ask for.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "`run`, `resume` and `serve` come to ask")
-)]
 impl Config {
     /// The role of a session that is started without one.
     pub(crate) fn run_role(&self) -> &str {

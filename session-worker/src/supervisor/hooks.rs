@@ -22,16 +22,13 @@ use session_core::{
     Claim, Pid, ProcessHandle, Session, SessionId, WaitStatus, error_chain, record_to_json,
 };
 
-use crate::hooks::Hook;
+use crate::hooks::{HOOK_MARK, HOOK_SESSION_VAR, Hook};
 use crate::process_worker::{ISSUE_VAR, PROJECT_VAR, ROLE_VAR, read_errno};
 use crate::program::Program;
 use crate::sys;
 
 /// The environment variable that tells a hook when it is run: `on_start` or `on_end`.
 const HOOK_VAR: &str = "MONOCO_HOOK";
-/// The environment variable that tells a hook its session.
-const HOOK_SESSION_VAR: &str = "MONOCO_HOOK_SESSION_ID";
-
 /// The pause between two KILLs; it doubles up to the longest.
 const KILL_AGAIN: Duration = Duration::from_millis(10);
 const KILL_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -220,7 +217,7 @@ fn start(
     claim: &Claim,
     max_files: Option<u64>,
 ) -> Result<Running, String> {
-    let mark = SessionId::parse(&format!("hook-{}", SessionId::random()));
+    let mark = SessionId::parse(&format!("{HOOK_MARK}{}", SessionId::random()));
     let mark = mark.expect("short enough, and of the right letters");
     let session = claim.session();
     let argv = waiting.hook.command.into_iter().map(Into::into).collect();

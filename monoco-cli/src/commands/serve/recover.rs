@@ -45,7 +45,11 @@ fn recover_in(path: &Path, always: bool, supervisors: &Supervisors) -> Result<()
         match go_on(&manager, &continuation, supervisors, &old) {
             Ok(new) => tracing::info!("session {} goes on as {}", old.id, new.id),
             Err(error) => {
-                tracing::warn!("session {} is not continued: {}", old.id, error_chain(&error));
+                tracing::warn!(
+                    "session {} is not continued: {}",
+                    old.id,
+                    error_chain(&error)
+                );
             }
         }
     }
