@@ -39,10 +39,9 @@ fn lint(project: Option<&Path>, args: &IssueLint) -> Result<Exit, CliError> {
 fn files(project: Option<&Path>, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, CliError> {
     let mut files = BTreeSet::new();
     if named.is_empty() {
-        let folder = project::here(project)?.join(issues::FOLDER);
-        if !folder.is_dir() {
-            return Err(CliError::NoIssues(folder));
-        }
+        let project = project::here(project)?;
+        let no_issues = || CliError::NoIssues(project.join(issues::FOLDER));
+        let folder = tree::folder_in(&project).ok_or_else(no_issues)?;
         files.extend(tree::issues(&canonical(&folder)?)?);
     }
     for path in named {
@@ -67,8 +66,7 @@ fn of_argument(project: Option<&Path>, path: &Path) -> Result<Vec<PathBuf>, CliE
         return Ok(vec![path]);
     }
     // The folder of a project stands for its issues.
-    let folder = path.join(issues::FOLDER);
-    let found = if folder.is_dir() {
+    let found = if let Some(folder) = tree::folder_in(&path) {
         tree::issues(&folder)
     } else if path.ends_with(issues::FOLDER) || tree::folder_of(&path).is_some() {
         tree::issues(&path)
@@ -79,9 +77,8 @@ fn of_argument(project: Option<&Path>, path: &Path) -> Result<Vec<PathBuf>, CliE
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, CliError> {
-    let attempt = || format!("find the way to {}", path.display());
-    path.canonicalize()
-        .map_err(|error| CliError::io(attempt())(error))
+    let attempt = format!("find the way to {}", path.display());
+    path.canonicalize().map_err(CliError::io(attempt))
 }
 
 fn print_text(linted: &[Linted]) -> Result<(), CliError> {

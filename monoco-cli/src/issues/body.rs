@@ -2,6 +2,7 @@
 //! is in. Code blocks and comments say nothing.
 
 mod checkbox;
+mod placeholder;
 mod section;
 
 use super::document::Document;
@@ -123,7 +124,7 @@ impl Reader<'_, '_> {
             Ok(None) => {}
             Err(why) => self.body.malformed.push((span, why)),
         }
-        if is_placeholder(said) {
+        if placeholder::is_unfilled(said) {
             self.body.placeholders.push((span, said.to_owned()));
         }
     }
@@ -175,7 +176,7 @@ impl Reader<'_, '_> {
             .trim();
         let last = self.body.placeholders.last();
         let is_first = last.is_none_or(|(span, _)| span.start.line != line);
-        if is_first && is_instruction(words) {
+        if is_first && placeholder::is_instruction(words) {
             let place = |column| Place { line, column };
             let span = Span {
                 start: place(column),
@@ -218,52 +219,6 @@ fn heading_of(line: &str) -> Option<(usize, &str)> {
         text
     };
     is_heading.then_some((level, text.trim()))
-}
-
-/// Comments in which templates say what belongs there.
-fn is_instruction(comment: &str) -> bool {
-    const BEGINNINGS: [&str; 12] = [
-        "todo",
-        "fixme",
-        "placeholder",
-        "template:",
-        "example:",
-        "required for review",
-        "record review feedback",
-        "describe the ",
-        "define binary conditions",
-        "breakdown into atomic steps",
-        "在此",
-        "请填写",
-    ];
-    let comment = comment.to_lowercase();
-    BEGINNINGS
-        .iter()
-        .any(|beginning| comment.starts_with(beginning))
-}
-
-/// Lines that nobody has filled in: those of the original program's template, and
-/// the words by which people say so.
-fn is_placeholder(line: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "criteria 1",
-        "task 1",
-        "todo",
-        "fixme",
-        "tbd",
-        "...",
-        "…",
-        "待定",
-        "待补充",
-        "待填写",
-        "标准 1",
-        "任务 1",
-    ];
-    let line = line
-        .trim_start_matches(['-', '*', ' ', '\t'])
-        .to_lowercase();
-    let bare = line.trim_end_matches([':', '.', '。', '：', ' ']);
-    WORDS.contains(&line.as_str()) || WORDS.contains(&bare)
 }
 
 #[cfg(test)]

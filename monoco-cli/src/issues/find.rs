@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::FOLDER;
 use super::document::Document;
 use super::front_matter::{FrontMatter, Status};
 use super::read;
@@ -33,14 +32,9 @@ pub(crate) fn find(project: &Path, id: &str) -> Result<Option<Found>, TreeError>
 
 /// All files of the issue `id`, in order.
 pub(crate) fn files_of(project: &Path, id: &str) -> Result<Vec<PathBuf>, TreeError> {
-    let folder = project.join(FOLDER);
-    // A link may lead anywhere.
-    if !folder
-        .symlink_metadata()
-        .is_ok_and(|metadata| metadata.is_dir())
-    {
+    let Some(folder) = tree::folder_in(project) else {
         return Ok(Vec::new());
-    }
+    };
     let mut files = tree::files(&folder)?;
     files.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -69,6 +63,7 @@ fn look(path: PathBuf) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::issues::FOLDER;
 
     #[test]
     fn an_issue_is_found_by_its_id() {

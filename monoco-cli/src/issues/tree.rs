@@ -45,6 +45,13 @@ pub(crate) fn belongs_to(name: &str, id: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
+/// The `Issues` folder in `project`. A link is none: it may lead anywhere.
+pub(crate) fn folder_in(project: &Path) -> Option<PathBuf> {
+    let folder = project.join(FOLDER);
+    let metadata = folder.symlink_metadata().ok()?;
+    metadata.is_dir().then_some(folder)
+}
+
 /// The innermost `Issues` folder that `path` is in.
 pub(crate) fn folder_of(path: &Path) -> Option<&Path> {
     let is_folder = |path: &&Path| path.file_name().is_some_and(|name| name == FOLDER);
