@@ -26,7 +26,7 @@ fn a_limit_is_told_though_the_exit_code_is_that_of_a_success() {
     check(|stage, stub| {
         is_rate_limited(stage, stub, "claude", true);
         let ids = stage.project().ids(&["-a"]);
-        assert_eq!(stage.ended(&ids[0])["exit_code"], 0);
+        assert_eq!(stage.ended(&ids[0])["outcome"]["code"], 0);
     });
 }
 
@@ -55,7 +55,7 @@ fn a_conversation_that_the_agent_has_forgotten_is_not_begun_anew() {
     check(|stage, stub| {
         let id = stage.start("claude", "the first prompt");
         let conversation = stage.conversation(&id);
-        assert_eq!(stage.ended(&id)["verdict"]["kind"], "succeeded");
+        stage.ended_as("succeeded", &id);
         stub.forget();
         let ran = stage.run(&["resume", &id, "the next prompt"]);
         assert_ne!(ran.code, 0, "{ran}");

@@ -111,7 +111,8 @@ impl Asked {
                 Ok(ExitCode::SUCCESS)
             }
             _ => {
-                let text = format!("You said: {}", self.prompt);
+                let last = self.prompt.lines().last().unwrap_or_default();
+                let text = format!("You said: {last}");
                 let content = json!([{"type": "text", "text": text}]);
                 let message = json!({"role": "assistant", "content": content});
                 self.print(json!({"type": "assistant", "message": message}))?;

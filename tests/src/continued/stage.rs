@@ -77,6 +77,23 @@ impl Stage {
         self.project.record(id)
     }
 
+    /// The record of `id`, once it has ended with `verdict`.
+    ///
+    /// # Panics
+    /// When it ends with another.
+    #[track_caller]
+    pub fn ended_as(&self, verdict: &str, id: &str) -> Value {
+        let record = self.ended(id);
+        let log = String::from_utf8_lossy(&self.project.log(id)).into_owned();
+        let told = &record["verdict"];
+        assert_eq!(
+            told["kind"], verdict,
+            "{told}, {}: {log}",
+            record["outcome"]
+        );
+        record
+    }
+
     /// The conversation of `id`, once it is known.
     #[must_use]
     #[track_caller]

@@ -134,6 +134,10 @@ pub(crate) fn set_up(home: &Path, url: &str) -> std::io::Result<Vec<(&'static st
     let text = |text: &str| text.to_owned();
     Ok(vec![
         ("HOME", home.display().to_string()),
+        (
+            "XDG_CONFIG_HOME",
+            home.join(".config").display().to_string(),
+        ),
         ("TMPDIR", home.display().to_string()),
         ("PATH", std::env::var("PATH").unwrap_or_default()),
         ("LC_ALL", text("C.UTF-8")),
@@ -181,7 +185,7 @@ fn opencode(url: &str) -> Value {
 /// Settings of gemini and of qwen, which descends from it.
 fn settings(auth: &str) -> Value {
     json!({
-        "security": {"auth": {"selectedType": auth}},
+        "security": {"auth": {"selectedType": auth}, "folderTrust": {"enabled": false}},
         "privacy": {"usageStatisticsEnabled": false},
         "general": {"enableAutoUpdate": false, "disableAutoUpdate": true},
         "telemetry": {"enabled": false},

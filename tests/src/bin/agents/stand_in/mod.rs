@@ -8,6 +8,8 @@ mod messages;
 mod mood;
 mod reply;
 mod responses;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
