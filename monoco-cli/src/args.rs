@@ -134,6 +134,10 @@ impl Args {
                 serve.options.projects = std::mem::take(&mut args.project);
                 serve.options.refusal()
             }
+            Verb::Resume(resume) => {
+                resume.sort();
+                args.refusal()
+            }
             Verb::Run(run) => {
                 run.extra = run::extra(&matches);
                 run.refusal().or_else(|| args.refusal())

@@ -97,7 +97,7 @@ mod tests {
           stop         Ask sessions to end, and kill them when the time is up
           kill         Kill sessions at once, or send their agents another signal
           suspend      Freeze sessions: the agent with all its descendants
-          resume       Thaw suspended sessions
+          resume       Thaw suspended sessions; continue one that has ended
 
         Look:
           ps           List the sessions that live (-a: all, newest first)
@@ -110,6 +110,7 @@ mod tests {
           prune        Remove all ended sessions, or those that ended long ago
 
         After accidents:
+          recover      Go on with the conversations of sessions that were lost
           adopt        Give orphans (agents that outlived their owner) a new owner
           reconcile    Record the end of sessions that ended without their owner
           doctor       Look for what is wrong, and say what to do about it

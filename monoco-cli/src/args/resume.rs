@@ -7,7 +7,7 @@ use clap::Args as Arguments;
 
 use super::duration;
 
-/// Thaw suspended sessions, or go on with the conversation of one that has ended
+/// Thaw suspended sessions; continue one that has ended
 ///
 /// An ended session stays as it is: its conversation goes on in a new session, in the
 /// same directory and on the same branch, with PROMPT as the next prompt (or what
@@ -25,7 +25,7 @@ Examples:
 )]
 pub(crate) struct Resume {
     /// The session: its id, a unique prefix of it, or its name
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "extra", value_name = "ID")]
     pub(crate) words: Vec<String>,
     /// Of an ended session: return once the agent runs, and print the new one's id
     #[arg(short, long)]
@@ -37,6 +37,17 @@ pub(crate) struct Resume {
     /// Arguments for the engine's program
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) extra: Vec<OsString>,
+}
+
+impl Resume {
+    /// Where nothing stands before `--`, what follows it are the sessions.
+    pub(super) fn sort(&mut self) {
+        if self.words.is_empty() {
+            let words = std::mem::take(&mut self.extra);
+            let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+            self.words = words.collect();
+        }
+    }
 }
 
 /// Go on with the conversations of sessions that were lost

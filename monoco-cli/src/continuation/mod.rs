@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use session_core::{ConversationError, ConversationLease, NewSession, Session, SessionId};
-use session_core::{SessionManager, StoreError};
+use session_core::{SessionManager, Status, StoreError};
 use session_worker::Launch;
 
 pub(crate) use plan::{lost, successor};
@@ -27,10 +27,10 @@ use crate::xdg;
 pub(crate) enum NotContinued {
     /// Its agent was no engine's.
     #[error(
-        "session {0} has ended, and has no conversation to continue: it ran a command, and \
-         not an engine (`run -e`)"
+        "session {id} has ended ({status}) and has no conversation to continue: it ran a \
+         command, and not an engine (`run -e`)"
     )]
-    NoEngine(SessionId),
+    NoEngine { id: SessionId, status: Status },
     /// The engine tells its conversations, and this one it did not.
     #[error("session {id} has ended before {engine} told which conversation it holds")]
     NoConversation { id: SessionId, engine: String },
@@ -98,7 +98,10 @@ impl<'a> Continuation<'a> {
         session: &'s Session,
     ) -> Result<(&Engine, &'s str), NotContinued> {
         let engine = session.engine.as_deref();
-        let engine = engine.ok_or_else(|| NotContinued::NoEngine(session.id.clone()))?;
+        let engine = engine.ok_or_else(|| NotContinued::NoEngine {
+            id: session.id.clone(),
+            status: session.status(),
+        })?;
         let conversation = session.conversation_id.as_deref();
         let conversation = conversation.ok_or_else(|| NotContinued::NoConversation {
             id: session.id.clone(),

@@ -51,12 +51,10 @@ fn role(node: &Node, source: &Source) -> Result<Role, YamlError> {
             format!("{} where a role is expected", node.value.kind()),
         ));
     };
-    let required = |field| {
-        let text = text(map, field)?.filter(|text| !text.trim().is_empty());
-        text.ok_or_else(|| wrong(node, format!("a role without `{field}`")))
-    };
+    let without = |field| wrong(node, format!("a role without `{field}`"));
     let optional = |field| Ok(text(map, field)?.unwrap_or_default());
-    let name = required("name")?;
+    let name = text(map, "name")?.filter(|name| !name.trim().is_empty());
+    let name = name.ok_or_else(|| without("name"))?;
     let name = names::role(&name).map_err(|expected| wrong(node, format!("`name`: {expected}")))?;
     let engine = text(map, "engine")?.map(|engine| engine.trim().to_owned());
     Ok(Role {
@@ -64,7 +62,8 @@ fn role(node: &Node, source: &Source) -> Result<Role, YamlError> {
         description: optional("description")?,
         trigger: optional("trigger")?,
         goal: optional("goal")?,
-        system_prompt: required("system_prompt")?,
+        // An empty one is meant: the role adds nothing to what is typed.
+        system_prompt: text(map, "system_prompt")?.ok_or_else(|| without("system_prompt"))?,
         engine: engine.filter(|engine| !engine.is_empty()),
         source: source.clone(),
     })
