@@ -121,6 +121,10 @@ impl Stage {
             .expect("records can be listed");
         for seen in listing.sessions {
             let id = seen.session.id.as_str().to_owned();
+            // Whoever was killed before the agent ran has continued nothing.
+            if seen.session.pid().is_none() && seen.shown().end().is_some() {
+                continue;
+            }
             if let Some(of) = self.project.record(&id)["resumes"].as_str() {
                 continued.entry(of.to_owned()).or_default().push(id);
             }
