@@ -107,7 +107,8 @@ impl Stage {
         known().expect("it is known")
     }
 
-    /// The sessions that continue each session that is continued.
+    /// The sessions that continue each session that is continued. One whose agent never
+    /// ran, because whoever started it was killed, continues nothing.
     ///
     /// # Panics
     /// When the records cannot be listed.
@@ -121,7 +122,9 @@ impl Stage {
             .expect("records can be listed");
         for seen in listing.sessions {
             let id = seen.session.id.as_str().to_owned();
-            if let Some(of) = self.project.record(&id)["resumes"].as_str() {
+            let record = self.project.record(&id);
+            let never_ran = record["outcome"]["kind"] == "spawn_failed";
+            if let Some(of) = record["resumes"].as_str().filter(|_| !never_ran) {
                 continued.entry(of.to_owned()).or_default().push(id);
             }
         }
