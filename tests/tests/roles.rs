@@ -11,7 +11,7 @@ fn without_any_file_there_are_those_that_are_built_in() {
     let ran = project.run(&["roles"]).ok();
     insta::assert_snapshot!(ran.out(), @"
     NAME      SOURCE    DESCRIPTION
-    Default   built in  Does what it is told, when nothing more is said
+    Default   built in  Does what it is told
     Planner   built in  Turns an issue into a plan that somebody else can follow
     Engineer  built in  Builds what an issue asks for, with tests
     Reviewer  built in  Looks for what is wrong with a change, and does not mend it

@@ -107,7 +107,8 @@ impl Stage {
         known().expect("it is known")
     }
 
-    /// The sessions that continue each session that is continued.
+    /// The sessions that continue each session that is continued. One whose agent never
+    /// ran, because whoever started it was killed, continues nothing.
     ///
     /// # Panics
     /// When the records cannot be listed.
