@@ -68,3 +68,34 @@ fn starts_session(mut words: impl Iterator<Item = OsString>) -> bool {
 pub fn command() -> clap::Command {
     help::grouped(args::Args::tree())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_starts_a_session_is_known_by_its_first_words() {
+        let check = |line: &str, expected| {
+            let words = line.split(' ').map(OsString::from);
+            assert_eq!(starts_session(words), expected, "{line}");
+        };
+        for line in [
+            "run",
+            "run -d -- ps",
+            "--project p run x",
+            "--project=p run x",
+        ] {
+            check(line, true);
+        }
+        for line in [
+            "",
+            "ps",
+            "ps run",
+            "--project run ps",
+            "--project",
+            "-- run",
+        ] {
+            check(line, false);
+        }
+    }
+}

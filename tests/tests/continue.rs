@@ -5,6 +5,7 @@ use monoco_tests::continued::{
     Model, Recovery, Stage, Stub, completes_and_is_resumed, is_rate_limited, is_resumed_by_one,
     recovers,
 };
+use monoco_tests::{Daemon, Signal, wait_until};
 
 /// Sessions that were in the midst of an answer when the power went.
 const TEN: [&str; 10] = ["claude"; 10];
@@ -62,5 +63,28 @@ fn a_conversation_that_the_agent_has_forgotten_is_not_begun_anew() {
         let said = ran.out() + &ran.err();
         assert!(said.contains(&conversation), "it is not told which: {said}");
         assert_eq!(stub.heard().len(), 1, "it was begun anew");
+    });
+}
+
+#[test]
+fn a_daemon_that_is_told_to_recovers_at_its_start_and_once() {
+    check(|stage, stub| {
+        stub.be("hangs");
+        let id = stage.start("claude", "the work");
+        wait_until("the model is asked", || !stub.heard().is_empty());
+        stage.lose_power();
+        stub.be("answers");
+        let serve = |options: &[&str]| {
+            let words = [&["serve", "--listen", "127.0.0.1:0"], options].concat();
+            Daemon::spawn(stage.project(), stage.monoco(&words))
+        };
+        serve(&[]).end(Signal::TERM);
+        assert!(stage.continuations().is_empty(), "nobody asked for it");
+        for _ in 0..2 {
+            let daemon = serve(&["--recover"]);
+            let next = stage.continuation(&id);
+            stage.ended_as("succeeded", &next);
+            daemon.end(Signal::TERM);
+        }
     });
 }

@@ -25,3 +25,73 @@ pub(crate) fn successor<'a>(seen: &'a [Observation], id: &SessionId) -> Option<&
     };
     seen.iter().find(continues).map(|seen| &seen.session.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use session_core::{Liveness, LostCause, parse_record};
+
+    use super::*;
+
+    /// A session as its record tells it: `fields` beside those that all have.
+    fn seen(id: &str, minute: u32, liveness: Liveness, fields: &str) -> Observation {
+        let time = format!("2026-11-25T10:{minute:02}:00Z");
+        let record = format!(
+            r#"{{"id":"{id}","issue_id":"I","role_name":"R","branch_name":"b","schema":1,
+            "created_at":"{time}","updated_at":"{time}",{fields}}}"#
+        );
+        Observation {
+            session: parse_record(record.as_bytes()).expect("a record"),
+            liveness,
+        }
+    }
+
+    const RAN: &str = r#""pid":7,"started_at":"2026-11-25T10:00:00Z""#;
+    const HELD: &str = r#""engine":"claude","conversation_id":"c""#;
+    const LOST: &str = r#""status":"terminated","outcome":{"kind":"lost","cause":"reboot"}"#;
+
+    fn check(all: &[Observation], expected: &[&str]) {
+        let lost = lost(all);
+        let ids: Vec<_> = lost.iter().map(|session| session.id.as_str()).collect();
+        assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn what_was_lost_goes_on_oldest_first() {
+        let settled = seen("b", 2, Liveness::Ended, &format!("{RAN},{HELD},{LOST}"));
+        let unsettled = format!(r#"{RAN},{HELD},"status":"running""#);
+        let found = Liveness::Lost(LostCause::OwnerDied);
+        let unsettled = seen("a", 1, found, &unsettled);
+        check(&[settled, unsettled], &["a", "b"]);
+    }
+
+    #[test]
+    fn what_has_no_conversation_or_was_not_lost_does_not() {
+        let command = seen("a", 1, Liveness::Ended, &format!("{RAN},{LOST}"));
+        let engine = format!(r#"{RAN},{LOST},"engine":"codex""#);
+        let unheard = seen("b", 2, Liveness::Ended, &engine);
+        let exited = r#""status":"completed","outcome":{"kind":"exited","code":0}"#;
+        let completed = seen("c", 3, Liveness::Ended, &format!("{RAN},{HELD},{exited}"));
+        let runs = format!(r#"{RAN},{HELD},"status":"running""#);
+        let orphan = seen("d", 4, Liveness::Orphan, &runs);
+        check(&[command, unheard, completed, orphan], &[]);
+    }
+
+    #[test]
+    fn of_a_chain_only_the_last_goes_on() {
+        let all = |last: &str| {
+            let next = format!(r#"{RAN},{HELD},{LOST},"resumes":"a""#);
+            [
+                seen("a", 1, Liveness::Ended, &format!("{RAN},{HELD},{LOST}")),
+                seen("b", 2, Liveness::Ended, &next),
+                seen("c", 3, Liveness::Ended, &format!(r#"{last},"resumes":"b""#)),
+            ]
+        };
+        let never_ran =
+            r#""pid":null,"status":"failed","outcome":{"kind":"spawn_failed","error":"e"}"#;
+        check(&all(&format!("{HELD},{never_ran}")), &["b"]);
+        let runs = all(&format!(r#"{RAN},{HELD},"status":"running""#));
+        check(&runs, &[]);
+        let b = SessionId::parse("b").expect("an id");
+        assert_eq!(successor(&runs, &b).map(SessionId::as_str), Some("c"));
+    }
+}
