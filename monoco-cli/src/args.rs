@@ -136,7 +136,7 @@ impl Args {
             }
             Verb::Resume(resume) => {
                 resume.sort();
-                args.refusal()
+                resume.refusal().or_else(|| args.refusal())
             }
             Verb::Run(run) => {
                 run.extra = run::extra(&matches);

@@ -104,12 +104,12 @@ pub(crate) enum CliError {
         engine: String,
         conversation: String,
     },
-    /// It was asked to be thawed with what only a new session can be given.
+    /// Sessions were to be thawed with what only a new one can be given.
     #[error(
-        "session `{0}` has not ended: it only goes on as it was; -d, -t and arguments are for \
-         the conversation of one that has"
+        "-d, -t, -p and arguments are for the conversation of one session that has ended: name \
+         it alone, and give a prompt that could be another's id or name with -p"
     )]
-    OnlyGoesOn(String),
+    OnlyGoesOn,
     /// There is nothing to recover of it.
     #[error(
         "session {0} was not lost, has no known conversation, or is continued already; `monoco \

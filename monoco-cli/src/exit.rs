@@ -88,7 +88,7 @@ impl Exit {
             CliError::Launch(LaunchError::NotFound(_)) => Self::NOT_FOUND,
             CliError::Launch(LaunchError::NotExecutable(_)) => Self::NOT_EXECUTABLE,
             CliError::TimedOut { .. } => Self::TIMED_OUT,
-            CliError::NoEngine | CliError::OnlyGoesOn(_) | CliError::Prompt(PromptError::Empty) => {
+            CliError::NoEngine | CliError::OnlyGoesOn | CliError::Prompt(PromptError::Empty) => {
                 Self::USAGE
             }
             CliError::NoProject(_)

@@ -30,7 +30,22 @@ const EAR_FD: i32 = CONVERSATION_FD + 1;
 
 /// A child that waits to become a session's supervisor.
 #[derive(Debug)]
-pub struct Spare(OwnedFd);
+pub struct Spare {
+    /// Gone once it has been sent what it waits for.
+    mouth: Option<OwnedFd>,
+    pid: rustix::process::Pid,
+}
+
+/// One that is not used ends, and leaves no zombie for as long as this process lives.
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if self.mouth.take().is_some() {
+            let options = rustix::process::WaitOptions::empty();
+            // Where somebody else reaps, there is nothing to do.
+            let _ = rustix::process::waitpid(Some(self.pid), options);
+        }
+    }
+}
 
 impl Spare {
     /// Forks it. Call it first thing in `main`: what the program has touched before,
@@ -52,7 +67,10 @@ impl Spare {
             None,
         )?;
         match sys::fork_spare(null.as_fd(), ear.as_fd(), EAR_FD)? {
-            sys::Side::Parent => Ok(Self(mouth)),
+            sys::Side::Parent(pid) => Ok(Self {
+                mouth: Some(mouth),
+                pid,
+            }),
             sys::Side::Child(ear) => {
                 if let Ok(id) = hear(ear) {
                     sys::retitle(&[SUPERVISE, id.as_str()]);
@@ -65,13 +83,15 @@ impl Spare {
 
     /// Makes it the supervisor of session `id`. What was sent is not with us any more:
     /// if the child dies before it takes it, the kernel closes it.
-    pub(crate) fn hand_over(self, id: &SessionId, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) fn hand_over(mut self, id: &SessionId, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
         let fits = rights.push(SendAncillaryMessage::ScmRights(fds));
         assert!(fits, "there is room for so many");
         let id = [IoSlice::new(id.as_str().as_bytes())];
-        sendmsg(&self.0, &id, &mut rights, SendFlags::NOSIGNAL)?;
+        let mouth = self.mouth.as_ref().expect("it is used once");
+        sendmsg(mouth, &id, &mut rights, SendFlags::NOSIGNAL)?;
+        self.mouth = None;
         Ok(())
     }
 }

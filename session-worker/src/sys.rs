@@ -292,7 +292,8 @@ unsafe fn execute(
 
 /// Which of two processes goes on from a fork.
 pub(crate) enum Side {
-    Parent,
+    /// With the child's pid.
+    Parent(rustix::process::Pid),
     /// With the descriptor that it was given.
     Child(OwnedFd),
 }
@@ -308,7 +309,10 @@ pub(crate) fn fork_spare(null: BorrowedFd<'_>, ear: BorrowedFd<'_>, at: RawFd) -
         match libc::fork() {
             -1 => return Err(io::Error::last_os_error()),
             0 => {}
-            _ => return Ok(Side::Parent),
+            pid => {
+                let pid = rustix::process::Pid::from_raw(pid);
+                return Ok(Side::Parent(pid.expect("fork returns pids greater than 0")));
+            }
         }
         libc::setsid();
         reset_signals();

@@ -32,4 +32,4 @@ pub use skip::{note, skip, works};
 pub use speech::{Utterance, Way, sounds};
 pub use systemd::UserManager;
 pub use terminal::Terminal;
-pub use wait::{PATIENCE, gone, stays, wait_until};
+pub use wait::{PATIENCE, gone, stays, wait_until, wait_until_within};

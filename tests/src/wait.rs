@@ -14,12 +14,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// # Panics
 /// When it does not within [`PATIENCE`].
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_within(PATIENCE, what, condition);
+}
+
+/// The same for what may take longer.
+///
+/// # Panics
+/// When it does not within `patience`.
+#[track_caller]
+pub fn wait_until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
+            start.elapsed() < patience,
+            "not within {patience:?}: {what}"
         );
         std::thread::sleep(LOOK_AGAIN);
     }

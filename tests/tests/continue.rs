@@ -73,6 +73,12 @@ fn a_daemon_that_is_told_to_recovers_at_its_start_and_once() {
         let id = stage.start("claude", "the work");
         wait_until("the model is asked", || !stub.heard().is_empty());
         stage.lose_power();
+        // The machine was off for long.
+        stage.project().forge(&id, |record| {
+            for time in ["created_at", "started_at", "updated_at"] {
+                record[time] = "2026-01-02T03:04:05Z".into();
+            }
+        });
         stub.be("answers");
         let serve = |options: &[&str]| {
             let words = [&["serve", "--listen", "127.0.0.1:0"], options].concat();
@@ -86,5 +92,71 @@ fn a_daemon_that_is_told_to_recovers_at_its_start_and_once() {
             stage.ended_as("succeeded", &next);
             daemon.end(Signal::TERM);
         }
+    });
+}
+
+/// A session of the stub that has ended well, and its id.
+fn ended(stage: &Stage, stub: &Stub, name: &str) -> String {
+    stub.be("answers");
+    let ran = stage.run(&["run", "-e", "claude", "--name", name, "the first prompt"]);
+    ran.ok();
+    let ids = stage.project().ids(&["-a"]);
+    ids.into_iter()
+        .find(|id| stage.project().record(id)["name"] == name)
+        .expect("it is recorded")
+}
+
+#[test]
+fn a_list_of_sessions_is_never_a_prompt() {
+    check(|stage, stub| {
+        let id = ended(stage, stub, "first");
+        ended(stage, stub, "other");
+        let gone = "36f675cc-81e7-4ef5-a8e2-5d940ed90475";
+        for others in [&[gone][..], &["36f675cc"], &["other"], &["other", gone]] {
+            let words = [&["resume", id.as_str()], others].concat();
+            let told = stage.run(&words).code(125).err();
+            assert!(told.contains("name it alone"), "{told}");
+            let words = [&["resume", "-d", id.as_str()], others].concat();
+            stage.run(&words).complains(2, &["name it alone"]);
+        }
+        assert!(stage.continuations().is_empty());
+        stage.run(&["resume", &id, "-p", "other"]).ok();
+        assert!(
+            stub.heard()
+                .iter()
+                .any(|said| said.contains(&"other".to_owned()))
+        );
+    });
+}
+
+#[test]
+fn arguments_that_were_typed_are_told_where_they_are_not_said_again() {
+    check(|stage, stub| {
+        stub.be("hangs");
+        let words = ["run", "-d", "-e", "claude", "work", "--", "--model", "x"];
+        let id = stage.run(&words).ok().out().trim_end().to_owned();
+        wait_until("the model is asked", || !stub.heard().is_empty());
+        stage.lose_power();
+        stub.be("answers");
+        let planned = stage.run(&["recover"]).ok();
+        assert!(planned.out().contains("--model x"), "{planned}");
+        stage.run(&["recover", "--yes"]).fails_with(&["--model x"]);
+        assert!(stage.continuations().is_empty());
+        let next = stage.run(&["resume", "-d", &id, "go on", "--", "--model", "x"]);
+        next.ok();
+        stage.ended_as("succeeded", &stage.continuation(&id));
+    });
+}
+
+#[test]
+fn a_name_that_another_session_has_by_now_stops_nobody() {
+    check(|stage, stub| {
+        let id = ended(stage, stub, "taken");
+        let words = ["run", "-d", "--name", "taken", "--", "sleep", "600"];
+        let other = stage.run(&words).ok().out();
+        stage.run(&["resume", &id, "go on"]).ok();
+        let next = stage.project().record(&stage.continuation(&id));
+        assert!(next["name"].is_null(), "{next}");
+        stage.run(&["kill", other.trim_end()]).ok();
     });
 }

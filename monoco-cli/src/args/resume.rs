@@ -27,6 +27,9 @@ pub(crate) struct Resume {
     /// The session: its id, a unique prefix of it, or its name
     #[arg(required_unless_present = "extra", value_name = "ID")]
     pub(crate) words: Vec<String>,
+    /// Of an ended session: the prompt, instead of words
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
     /// Of an ended session: return once the agent runs, and print the new one's id
     #[arg(short, long)]
     pub(crate) detach: bool,
@@ -47,6 +50,12 @@ impl Resume {
             let words = words.iter().map(|word| word.to_string_lossy().into_owned());
             self.words = words.collect();
         }
+    }
+
+    /// What speaks against it that clap does not know.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let twice = self.prompt.is_some() && self.words.len() > 1;
+        twice.then(|| "a prompt is given either by '--prompt' or by words, to one session".into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! `monoco recover`: go on with the conversations of sessions that were lost.
 
 use serde::Serialize;
-use session_core::{Session, SessionId, SessionManager, Timestamp};
+use session_core::{Session, SessionId, SessionManager, Timestamp, error_chain};
 use session_worker::Launcher;
 
 use super::run::{parent, tell_added};
@@ -11,7 +11,7 @@ use crate::continuation::{Continuation, lost};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::ago;
-use crate::output::table::{Cell, Table};
+use crate::output::table::{Cell, Style, Table};
 use crate::output::{self, json};
 
 pub(super) fn recover(manager: &SessionManager, args: &Recover) -> Result<Exit, CliError> {
@@ -22,15 +22,15 @@ pub(super) fn recover(manager: &SessionManager, args: &Recover) -> Result<Exit, 
         return act(manager, &continuation, &lost);
     }
     if args.json {
-        let planned: Vec<_> = lost.iter().map(Planned::of).collect();
-        json::print_array(&planned)?;
+        let planned = lost.iter().map(|old| Planned::of(old, &continuation));
+        json::print_array(&planned.collect::<Vec<_>>())?;
         return Ok(Exit::SUCCESS);
     }
     if lost.is_empty() {
         output::words("there is nothing to recover");
         return Ok(Exit::SUCCESS);
     }
-    table(&lost).print()?;
+    table(&lost, &continuation).print()?;
     output::words("nothing was done; `monoco recover --yes` goes on with these");
     Ok(Exit::SUCCESS)
 }
@@ -100,10 +100,12 @@ struct Planned<'a> {
     conversation_id: Option<&'a str>,
     cwd: Option<String>,
     created_at: String,
+    /// Why it will not be done.
+    problem: Option<String>,
 }
 
 impl<'a> Planned<'a> {
-    fn of(session: &'a Session) -> Self {
+    fn of(session: &'a Session, continuation: &Continuation<'_>) -> Self {
         Self {
             id: &session.id,
             issue_id: &session.issue_id,
@@ -111,6 +113,7 @@ impl<'a> Planned<'a> {
             conversation_id: session.conversation_id.as_deref(),
             cwd: cwd(session),
             created_at: session.created_at.to_string(),
+            problem: problem(session, continuation),
         }
     }
 }
@@ -120,7 +123,12 @@ fn cwd(session: &Session) -> Option<String> {
     cwd.map(|cwd| cwd.display().to_string())
 }
 
-fn table(lost: &[Session]) -> Table<6> {
+fn problem(session: &Session, continuation: &Continuation<'_>) -> Option<String> {
+    let checked = continuation.check(session);
+    checked.err().map(|why| error_chain(&why))
+}
+
+fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
     let now = Timestamp::now();
     let mut table = Table::new([
         "ID",
@@ -129,6 +137,7 @@ fn table(lost: &[Session]) -> Table<6> {
         "CONVERSATION",
         "CREATED",
         "DIRECTORY",
+        "WHY NOT",
     ]);
     for session in lost {
         table.push([
@@ -138,6 +147,10 @@ fn table(lost: &[Session]) -> Table<6> {
             Cell::new(session.conversation_id.as_deref().unwrap_or_default()),
             Cell::new(ago::ago(session.created_at, now)),
             Cell::new(cwd(session).unwrap_or_default()),
+            Cell::styled(
+                problem(session, continuation).unwrap_or_default(),
+                Style::Yellow,
+            ),
         ]);
     }
     table

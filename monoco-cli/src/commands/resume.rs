@@ -14,31 +14,48 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
 
+/// How much of an id is shown in listings.
+const SHORT_ID_LEN: usize = 8;
 /// How much of the end of a log is looked through for what an agent says at its end.
 const LAST_WORDS: u64 = 64 << 10;
 
 pub(super) fn resume(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
-    match ended(manager, &args.words) {
+    match ended(manager, args) {
         Some(session) => go_on(manager, &session, args),
         None => thaw(manager, args),
     }
 }
 
-/// The session that has ended, if it is one, and what follows are no other sessions.
-fn ended(manager: &SessionManager, words: &[String]) -> Option<Session> {
-    let (first, others) = words.split_first()?;
+/// The session that has ended, if it is one, and what follows are no other sessions: a
+/// list of these is never taken for a prompt, also where some are gone by now.
+fn ended(manager: &SessionManager, args: &Resume) -> Option<Session> {
+    let first = args.words.first()?;
     let session = manager.get(&manager.resolve(first).ok()?).ok()?.shown();
-    let are_sessions =
-        !others.is_empty() && others.iter().all(|word| manager.resolve(word).is_ok());
-    (session.end().is_some() && !are_sessions).then_some(session)
+    let mut others = args.words[1..].iter();
+    let is_alone = !others.any(|word| is_session(manager, word));
+    (session.end().is_some() && is_alone).then_some(session)
+}
+
+/// Whether a word can only mean a session: as long as the ids that are shown, or a name.
+fn is_session(manager: &SessionManager, word: &str) -> bool {
+    let is_hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+    let is_id = word.len() >= SHORT_ID_LEN && word.chars().all(is_hex);
+    let is_name = || {
+        let named = manager.resolve(word).and_then(|id| manager.get(&id));
+        named.is_ok_and(|seen| {
+            seen.session.name.as_deref() == Some(word) || seen.session.id.as_str() == word
+        })
+    };
+    is_id || is_name()
 }
 
 fn thaw(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
-    if args.detach || args.timeout.is_some() || !args.extra.is_empty() {
-        return Err(CliError::OnlyGoesOn(args.words[0].clone()));
+    let for_ended = args.detach || args.timeout.is_some() || args.prompt.is_some();
+    if for_ended || !args.extra.is_empty() {
+        return Err(CliError::OnlyGoesOn);
     }
     each(manager, &args.words, |id| {
-        let so = "; to go on with its conversation, name it alone";
+        let so = "; to go on with its conversation, name it alone, and give the prompt with -p";
         let resumed = manager.resume(id);
         resumed.map(drop).map_err(|error| CliError::act(error, so))
     })
@@ -47,8 +64,15 @@ fn thaw(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
 fn go_on(manager: &SessionManager, old: &Session, args: &Resume) -> Result<Exit, CliError> {
     let continuation = Continuation::of(manager)?;
     continuation.tell_warnings();
-    let prompt = args.words[1..].join(" ");
-    let prompt = (!prompt.is_empty()).then_some(prompt);
+    let words = args.words[1..].join(" ");
+    let words = (!words.is_empty()).then_some(words);
+    let prompt = args.prompt.clone().or(words);
+    if args.extra.is_empty() {
+        let typed = continuation.typed(old);
+        if !typed.is_empty() {
+            output::words(&format!("`{typed}` was given to it then, and is not now"));
+        }
+    }
     let (mut launch, added) = continuation.launch(old, prompt.as_deref(), &args.extra)?;
     let (engine, conversation) = continuation.held(old)?;
     tell_added(&engine.name, &added);

@@ -12,11 +12,13 @@ use session_core::{
     ClaimError, ConversationError, NewSession, Session, SessionManager, error_chain,
 };
 use session_daemon::{Config, Daemon, LaunchError, Launcher, Projects, Start};
-use session_worker::{AgentStdin, DEFAULT_GRACE, Launch};
+use session_worker::{AgentStdin, Launch};
 use tracing::level_filters::LevelFilter;
 
+use super::run::hooks;
 use super::start::note;
 use crate::args::{LogFormat, ServeOptions, names};
+use crate::config;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{output, project, xdg};
@@ -190,7 +192,9 @@ fn raise_file_limit() -> Option<u64> {
 
 impl Launcher for Supervisors {
     fn launch(&self, manager: &SessionManager, start: Start) -> Result<Session, LaunchError> {
-        let launch = launch(manager, start).map_err(LaunchError::Invalid)?;
+        let config = config::Config::load(Some(manager.project()));
+        let config = config.map_err(|error| LaunchError::Failed(error_chain(&error)))?;
+        let launch = launch(manager, start, &config).map_err(LaunchError::Invalid)?;
         let launcher = self.launcher();
         let launcher = launcher.map_err(|error| LaunchError::Failed(error.to_string()))?;
         let launched = launcher.launch(manager, launch).map_err(refusal)?;
@@ -200,7 +204,11 @@ impl Launcher for Supervisors {
 }
 
 /// What is to be started, if it is something that `run` would start.
-fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
+fn launch(
+    manager: &SessionManager,
+    start: Start,
+    config: &config::Config,
+) -> Result<Launch, String> {
     for key in start.labels.keys() {
         crate::args::label_key(key).map_err(|why| format!("labels: {why}"))?;
     }
@@ -217,10 +225,11 @@ fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
     Ok(Launch {
         session: NewSession {
             issue_id: checked("issue_id", start.issue_id, names::issue)?,
-            role_name: checked("role_name", start.role_name, names::role)?,
+            role_name: checked("role_name", start.role_name, names::role)?
+                .or_else(|| Some(config.run_role().to_owned())),
             name: checked("name", start.name, names::name)?,
             labels: start.labels,
-            timeout: start.timeout,
+            timeout: start.timeout.or(config.run_timeout()),
             ..NewSession::default()
         },
         argv: start.command.into_iter().map(OsString::from).collect(),
@@ -228,9 +237,10 @@ fn launch(manager: &SessionManager, start: Start) -> Result<Launch, String> {
         cwd: Some(start.cwd.unwrap_or_else(|| manager.project().to_owned())),
         env: pairs(start.env),
         env_remove: OURS_ALONE.map(OsString::from).to_vec(),
-        leave_children: start.leave_children,
+        leave_children: start.leave_children || config.run_leave_children(),
         remove_at_end: start.remove_at_end,
-        grace: DEFAULT_GRACE,
+        grace: config.run_grace(),
+        hooks: hooks(config),
         ..Launch::default()
     })
 }

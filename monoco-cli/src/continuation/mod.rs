@@ -8,10 +8,13 @@
 mod plan;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
-use session_core::{ConversationError, ConversationLease, NewSession, Session, SessionId};
-use session_core::{SessionManager, Status, StoreError};
+use session_core::{
+    ConversationError, ConversationLease, Liveness, NewSession, Observation, Pid, Session,
+    SessionId, SessionManager, Status, StoreError,
+};
 use session_worker::Launch;
 
 pub(crate) use plan::{lost, successor};
@@ -20,7 +23,7 @@ use crate::commands::run::hooks;
 use crate::config::Config;
 use crate::engines::{Added, Engine, Engines, EnginesError, NoResume};
 use crate::error::CliError;
-use crate::xdg;
+use crate::{describe, output, xdg};
 
 /// A conversation is not continued.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,25 @@ pub(crate) enum NotContinued {
     /// Somebody else goes on with it, or has its lease.
     #[error(transparent)]
     Conversation(#[from] ConversationError),
+    /// What it left behind may be the agent itself, where the first process was a wrapper.
+    #[error(
+        "session {id} has left processes running ({}); `monoco stop {id}` ends them",
+        in_words(.pids)
+    )]
+    LeftRunning { id: SessionId, pids: Vec<Pid> },
+    /// Arguments that limit an agent do not hold where they are not said again, and
+    /// nothing of a record is executed.
+    #[error(
+        "session {id} was also given `{words}`, which is not repeated by itself; \
+         `monoco resume {id} -- ARGS` goes on with what you give it"
+    )]
+    Typed { id: SessionId, words: String },
+    /// Where it was is not there any more.
+    #[error("session {id} was in {}, which is not there", path.display())]
+    NoDirectory { id: SessionId, path: PathBuf },
+    /// The system does not let us look.
+    #[error("cannot look for what session {id} left running")]
+    Look { id: SessionId, source: io::Error },
     /// It was continued meanwhile.
     #[error("session {id} is continued already, by {by}")]
     Already { id: SessionId, by: SessionId },
@@ -55,6 +77,11 @@ pub(crate) enum NotContinued {
     /// The sessions cannot be looked through.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn in_words(pids: &[Pid]) -> String {
+    let pids: Vec<_> = pids.iter().map(Pid::to_string).collect();
+    pids.join(", ")
 }
 
 impl NotContinued {
@@ -110,6 +137,66 @@ impl<'a> Continuation<'a> {
         Ok((self.engines.get(engine)?, conversation))
     }
 
+    /// Why a lost session cannot go on by itself, as far as can be told before it is tried.
+    pub(crate) fn check(&self, old: &Session) -> Result<(), NotContinued> {
+        let (engine, conversation) = self.held(old)?;
+        engine.resume_command(conversation, self.config.resume_prompt(), &[])?;
+        let words = self.typed(old);
+        if !words.is_empty() {
+            let id = old.id.clone();
+            return Err(NotContinued::Typed { id, words });
+        }
+        self.check_place(old)
+    }
+
+    /// What was typed for the agent of `old` and is not said again by itself.
+    pub(crate) fn typed(&self, old: &Session) -> String {
+        let typed = self.held(old).map(|(engine, _)| {
+            let words = engine.typed_in(&old.command, old.resumes.is_some());
+            describe::command(words)
+        });
+        typed.unwrap_or_default()
+    }
+
+    /// Whether the place of `old` is there, and nobody is left in it.
+    fn check_place(&self, old: &Session) -> Result<(), NotContinued> {
+        if let Some(path) = old.cwd.as_ref().filter(|path| !path.is_dir()) {
+            return Err(NotContinued::NoDirectory {
+                id: old.id.clone(),
+                path: path.clone(),
+            });
+        }
+        let ended = Observation {
+            session: old.clone(),
+            liveness: Liveness::Ended,
+        };
+        let left = self.manager.left_running(&[ended]);
+        let mut left = left.map_err(|source| NotContinued::Look {
+            id: old.id.clone(),
+            source,
+        })?;
+        match left.remove(&old.id) {
+            Some(pids) => Err(NotContinued::LeftRunning {
+                id: old.id.clone(),
+                pids,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of `old`, where no living session has it by now.
+    fn free_name(&self, old: &Session) -> Result<Option<String>, StoreError> {
+        let Some(name) = &old.name else {
+            return Ok(None);
+        };
+        let living = self.manager.living()?.sessions;
+        let taken = living.iter().any(|seen| seen.session.name == old.name);
+        if taken {
+            output::words(&format!("the name {name} is another session's by now"));
+        }
+        Ok((!taken).then(|| name.clone()))
+    }
+
     /// How `old` goes on: in the same directory, on the same branch, with `words` as
     /// the next prompt, else the configured one. The lease on the conversation is in it.
     pub(crate) fn launch(
@@ -119,6 +206,7 @@ impl<'a> Continuation<'a> {
         extra: &[OsString],
     ) -> Result<(Launch, Vec<Added>), NotContinued> {
         let (engine, conversation) = self.held(old)?;
+        self.check_place(old)?;
         let words = words.unwrap_or(self.config.resume_prompt());
         let composed = engine.resume_command(conversation, words, extra)?;
         let id = SessionId::random();
@@ -134,7 +222,7 @@ impl<'a> Continuation<'a> {
                 engine: Some(engine.name.clone()),
                 conversation_id: Some(conversation.to_owned()),
                 resumes: Some(old.id.clone()),
-                name: old.name.clone(),
+                name: self.free_name(old)?,
                 labels: old.labels.clone(),
                 timeout: old.timeout,
                 ..NewSession::default()
@@ -157,8 +245,9 @@ impl<'a> Continuation<'a> {
     /// often this is done, and by however many. Whoever comes second waits for the lease
     /// here, or is refused, and finds the record of the first.
     pub(crate) fn launch_once(&self, old: &Session) -> Result<(Launch, Vec<Added>), NotContinued> {
+        self.check(old)?;
         let launch = self.launch(old, None, &[])?;
-        match successor(&self.manager.list()?.sessions, &old.id) {
+        match successor(&self.manager.list()?.sessions, old) {
             Some(by) => Err(NotContinued::Already {
                 id: old.id.clone(),
                 by: by.clone(),

@@ -2,8 +2,8 @@
 
 use session_core::{Observation, Outcome, Session, SessionId};
 
-/// The sessions that nobody saw the end of, whose conversations are known, and that no
-/// other session has continued: oldest first.
+/// The sessions that nobody saw the end of, whose conversations are known, and with
+/// which no other session has gone on: oldest first.
 pub(crate) fn lost(seen: &[Observation]) -> Vec<Session> {
     let shown = seen.iter().map(Observation::shown);
     let is_lost = |session: &Session| matches!(session.outcome(), Some(Outcome::Lost { .. }));
@@ -11,19 +11,30 @@ pub(crate) fn lost(seen: &[Observation]) -> Vec<Session> {
         |session: &Session| session.engine.is_some() && session.conversation_id.is_some();
     let mut lost: Vec<Session> = shown
         .filter(|session| is_lost(session) && has_conversation(session))
-        .filter(|session| successor(seen, &session.id).is_none())
+        .filter(|session| successor(seen, session).is_none())
         .collect();
     lost.sort_by_key(|session| session.created_at);
     lost
 }
 
-/// The session that has continued `id`. One whose agent never ran has continued nothing.
-pub(crate) fn successor<'a>(seen: &'a [Observation], id: &SessionId) -> Option<&'a SessionId> {
-    let continues = |seen: &&Observation| {
-        let session = &seen.session;
-        session.resumes.as_ref() == Some(id) && session.process().is_some()
+/// The session that has gone on with the conversation of `session`: it says so, or was
+/// made later and holds the same. One whose agent never ran has gone on with nothing.
+pub(crate) fn successor<'a>(seen: &'a [Observation], session: &Session) -> Option<&'a SessionId> {
+    let holds_the_same = |other: &Session| {
+        other.engine == session.engine
+            && other.conversation_id == session.conversation_id
+            && other.conversation_id.is_some()
+            && (other.created_at, &other.id) > (session.created_at, &session.id)
     };
-    seen.iter().find(continues).map(|seen| &seen.session.id)
+    let goes_on = |other: &Session| {
+        other.process().is_some()
+            && (other.resumes.as_ref() == Some(&session.id) || holds_the_same(other))
+    };
+    let sessions = seen.iter().map(|seen| &seen.session);
+    sessions
+        .into_iter()
+        .find(|other| goes_on(other))
+        .map(|other| &other.id)
 }
 
 #[cfg(test)]
@@ -47,6 +58,7 @@ mod tests {
 
     const RAN: &str = r#""pid":7,"started_at":"2026-11-25T10:00:00Z""#;
     const HELD: &str = r#""engine":"claude","conversation_id":"c""#;
+    const OTHER: &str = r#""engine":"claude","conversation_id":"d""#;
     const LOST: &str = r#""status":"terminated","outcome":{"kind":"lost","cause":"reboot"}"#;
 
     fn check(all: &[Observation], expected: &[&str]) {
@@ -58,7 +70,7 @@ mod tests {
     #[test]
     fn what_was_lost_goes_on_oldest_first() {
         let settled = seen("b", 2, Liveness::Ended, &format!("{RAN},{HELD},{LOST}"));
-        let unsettled = format!(r#"{RAN},{HELD},"status":"running""#);
+        let unsettled = format!(r#"{RAN},{OTHER},"status":"running""#);
         let found = Liveness::Lost(LostCause::OwnerDied);
         let unsettled = seen("a", 1, found, &unsettled);
         check(&[settled, unsettled], &["a", "b"]);
@@ -91,7 +103,17 @@ mod tests {
         check(&all(&format!("{HELD},{never_ran}")), &["b"]);
         let runs = all(&format!(r#"{RAN},{HELD},"status":"running""#));
         check(&runs, &[]);
-        let b = SessionId::parse("b").expect("an id");
-        assert_eq!(successor(&runs, &b).map(SessionId::as_str), Some("c"));
+        let next = successor(&runs, &runs[1].session);
+        assert_eq!(next.map(SessionId::as_str), Some("c"));
+    }
+
+    #[test]
+    fn of_those_that_held_one_conversation_only_the_last_goes_on() {
+        let fields = format!("{RAN},{HELD},{LOST}");
+        let lost = |id, minute| seen(id, minute, Liveness::Ended, &fields);
+        check(&[lost("a", 1), lost("b", 2)], &["b"]);
+        let exited = r#""status":"completed","outcome":{"kind":"exited","code":0}"#;
+        let completed = seen("c", 3, Liveness::Ended, &format!("{RAN},{HELD},{exited}"));
+        check(&[lost("a", 1), completed], &[]);
     }
 }

@@ -179,6 +179,19 @@ impl Engine {
         Ok(self.compose(template, prompt, Some(conversation.to_owned()), extra))
     }
 
+    /// The arguments that stand in a session's command beside those that its engine and
+    /// the configuration would give it now; only to be shown.
+    pub(crate) fn typed_in<'a>(&self, command: &'a [String], resumed: bool) -> &'a [String] {
+        let template = match (&self.resume, resumed) {
+            (Some(resume), true) => resume,
+            _ => &self.new,
+        };
+        let args = command.get(1..).and_then(|argv| template.added_in(argv));
+        let args = args.unwrap_or_default();
+        let configured = self.added.as_ref().map_or(&[][..], |added| &added.args);
+        args.strip_prefix(configured).unwrap_or(args)
+    }
+
     /// Whether an end says that the engine does not know the conversation: its exit
     /// code, and the last of what it printed.
     pub(crate) fn knows_no_conversation(&self, exit: i32, output: &str) -> bool {

@@ -49,6 +49,14 @@ impl Template {
         argv
     }
 
+    /// What was added to it in `argv`, arguments that were made from it; `None` where
+    /// these are fewer than it has itself.
+    pub(crate) fn added_in<'a>(&self, argv: &'a [String]) -> Option<&'a [String]> {
+        let before = self.0.iter().position(|word| *word == Word::Args)?;
+        let behind = self.0.len() - before - 1;
+        argv.get(before..argv.len().checked_sub(behind)?)
+    }
+
     /// Whether it says which conversation is meant.
     pub(crate) fn names_conversation(&self) -> bool {
         self.count(&Piece::Conversation) > 0

@@ -143,6 +143,11 @@ impl Tree {
         let members = self.members().map_err(TreeError::Look)?;
         let mut refused = None;
         for member in &members {
+            // It may have become another session's supervisor since it was found.
+            let is_agent = self.is_agent(member.pid);
+            if !is_agent && self.is_other_owner(member.pid).map_err(TreeError::Look)? {
+                continue;
+            }
             if let Err(error) = member.signal(signal) {
                 refused = refused.or(Some(error));
             }
@@ -354,13 +359,18 @@ impl Tree {
         if self.is_agent(pid) {
             return Ok(false);
         }
-        if sys::lease_of(pid, LEASE_FD)?.is_some_and(|id| id != self.id) {
+        if self.is_other_owner(pid)? {
             return Ok(true);
         }
         let mark = sys::session_mark(pid)?.filter(|mark| SessionId::parse(mark).is_ok());
         Ok(mark.is_some()
             && mark.as_deref() != Some(self.id.as_str())
             && mark != self.own_mark()?)
+    }
+
+    /// Whether `pid` holds the lease of another session.
+    fn is_other_owner(&self, pid: Pid) -> io::Result<bool> {
+        Ok(sys::lease_of(pid, LEASE_FD)?.is_some_and(|id| id != self.id))
     }
 
     /// The session to which the agent's first process says to belong: another one, where

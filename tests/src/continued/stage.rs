@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::process::{Signal, alive, kill};
 use crate::project::Project;
 use crate::ran::{Ran, finish};
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_until, wait_until_within};
 
+/// How long ten real agents may take that share few processors.
+const AGENTS_PATIENCE: Duration = Duration::from_secs(6 * PATIENCE.as_secs());
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A boot that was not this one.
 const ANOTHER_BOOT: &str = "00000000-0000-4000-8000-00000000b007";
@@ -39,6 +42,8 @@ impl Stage {
     #[must_use]
     pub fn monoco(&self, args: &[&str]) -> Command {
         let mut command = self.project.monoco(args);
+        // As a shell has it: opencode takes it for the directory of its conversations.
+        command.env("PWD", self.project.path());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -71,7 +76,7 @@ impl Stage {
     #[must_use]
     #[track_caller]
     pub fn ended(&self, id: &str) -> Value {
-        wait_until("the session ends", || {
+        wait_until_within(AGENTS_PATIENCE, "the session ends", || {
             !self.project.record(id)["outcome"].is_null()
         });
         self.project.record(id)

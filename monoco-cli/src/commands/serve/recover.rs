@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use session_core::{Session, SessionManager, Timestamp, error_chain};
+use session_core::{Liveness, Session, SessionManager, Timestamp, error_chain};
 use session_daemon::Projects;
 
 use super::{OURS_ALONE, Supervisors, note};
@@ -38,8 +38,13 @@ fn recover_in(path: &Path, always: bool, supervisors: &Supervisors) -> Result<()
         return Ok(());
     };
     let continuation = Continuation::of(&manager)?;
-    for old in lost(&manager.list()?.sessions) {
-        if !is_of_this_boot(&old) {
+    let seen = manager.list()?.sessions;
+    let is_unsettled = |old: &Session| {
+        let mut found = seen.iter().filter(|seen| seen.session.id == old.id);
+        found.any(|seen| matches!(seen.liveness, Liveness::Lost(_)))
+    };
+    for old in lost(&seen) {
+        if !is_unsettled(&old) && !was_settled_in_this_boot(&old) {
             continue;
         }
         match go_on(&manager, &continuation, supervisors, &old) {
@@ -57,9 +62,9 @@ fn recover_in(path: &Path, always: bool, supervisors: &Supervisors) -> Result<()
     Ok(())
 }
 
-/// Whether it was found lost since the machine was started. What was lost longer ago,
+/// Whether it was found lost since the machine was started. What was found longer ago,
 /// and not continued by whoever saw that, is not started behind anybody's back.
-fn is_of_this_boot(session: &Session) -> bool {
+fn was_settled_in_this_boot(session: &Session) -> bool {
     let up = clock_gettime(ClockId::Boottime);
     let up = Duration::new(up.tv_sec.unsigned_abs(), up.tv_nsec.unsigned_abs() as u32);
     Timestamp::now().since(session.updated_at) <= up
