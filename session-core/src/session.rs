@@ -355,10 +355,11 @@ impl Session {
         }
         let started_at = self.started_at().filter(|_| ran);
         let now = now.max(started_at.unwrap_or(now));
+        let verdict = words.verdict.filter(|_| ran && !lost);
         self.state = State::Ended(End {
             status: Status::of(&outcome),
             outcome: Some(outcome.shortened()),
-            verdict: words.verdict.filter(|_| ran && !lost),
+            verdict: verdict.map(|verdict| verdict.since(started_at)),
             process: self.process().filter(|_| ran).cloned(),
             started_at,
             ended_at: seen.then_some(now),

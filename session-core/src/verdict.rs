@@ -40,6 +40,16 @@ pub enum VerdictKind {
     Unknown,
 }
 
+impl Verdict {
+    /// The same, but that no limit has ended before `time`, when the agent was started.
+    pub(crate) fn since(mut self, time: Option<Timestamp>) -> Self {
+        if let VerdictKind::RateLimited { until: told } = &mut self.kind {
+            *told = told.filter(|until| time.is_none_or(|time| *until >= time));
+        }
+        self
+    }
+}
+
 impl VerdictKind {
     /// The words that records use.
     pub(crate) const RATE_LIMITED: &str = "rate_limited";

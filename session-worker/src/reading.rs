@@ -7,12 +7,14 @@
 //! argument later is checked ([`check_conversation_id`]), and no verdict changes an outcome.
 
 mod tail;
+mod verdict;
 mod when;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use session_core::{Timestamp, Verdict, VerdictKind, check_conversation_id};
+use session_core::check_conversation_id;
 
+pub use self::verdict::{Rule, RuleVerdict};
 use self::when::pointer;
 pub use self::when::{Condition, Literal, When};
 
@@ -26,64 +28,27 @@ pub struct Reading {
     /// Where a conversation's id stands that the agent made up. The first that is found
     /// in the log counts.
     pub conversation: Vec<At>,
-    /// What the agent says of its end: the last line of the log that matches any of them
-    /// decides; within one line, the first of them that matches. When a limit ends may
-    /// stand in the matching line before.
+    /// What the agent says of its end: its last line that is a JSON object decides, by
+    /// the first of them that matches it. What it says on its way is no verdict.
+    #[serde(deserialize_with = "verdict::rules")]
     pub verdicts: Vec<Rule>,
+    /// Where it stands when a limit ends, if a verdict that there is one does not tell:
+    /// the last of such lines before it counts. By itself none of them is a verdict.
+    pub until: Vec<At>,
     /// How a line is shown to people: all that match, in this order.
     pub text: Vec<Show>,
 }
 
-/// Where a string stands.
+/// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct At {
     /// In which lines.
     #[serde(default)]
     pub when: When,
-    /// A JSON pointer (RFC 6901) to the string.
+    /// A JSON pointer (RFC 6901) to the value.
     #[serde(deserialize_with = "pointer")]
     pub at: String,
-}
-
-/// A line that tells what became of the agent's work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Which lines.
-    #[serde(default)]
-    pub when: When,
-    /// What they tell.
-    pub verdict: RuleVerdict,
-    /// A JSON pointer to when a limit ends: seconds or milliseconds since 1970, RFC 3339,
-    /// or a text with such seconds behind its last `|`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(deserialize_with = "when::some_pointer")]
-    pub until: Option<String>,
-    /// A JSON pointer to the number of turns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(deserialize_with = "when::some_pointer")]
-    pub turns: Option<String>,
-    /// A JSON pointer to what they cost, in US dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(deserialize_with = "when::some_pointer")]
-    pub cost_usd: Option<String>,
-}
-
-/// A verdict that a rule can give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleVerdict {
-    /// The agent did what it was asked.
-    Succeeded,
-    /// It gave up.
-    Failed,
-    /// It was not allowed to.
-    Denied,
-    /// The model's provider had enough of it.
-    RateLimited,
-    /// The conversation has become too long.
-    ContextExhausted,
 }
 
 /// What of a line is shown.
@@ -127,33 +92,6 @@ impl Reading {
             .map(str::to_owned)
     }
 
-    /// What the last line of `tail`, the end of a log, says that says anything of the
-    /// agent's end; [`VerdictKind::Unknown`] if none does.
-    #[must_use]
-    pub fn verdict_in(&self, tail: &[u8]) -> Verdict {
-        self.find_verdict(tail)
-            .unwrap_or_else(|| VerdictKind::Unknown.into())
-    }
-
-    fn find_verdict(&self, tail: &[u8]) -> Option<Verdict> {
-        if self.verdicts.is_empty() {
-            return None;
-        }
-        let lines = tail.rsplit(|byte| *byte == b'\n').filter_map(parse);
-        let judge = |line: Value| self.verdicts.iter().find_map(|rule| rule.judge(&line));
-        let mut verdicts = lines.filter_map(judge);
-        let mut verdict = verdicts.next()?;
-        let open = VerdictKind::RateLimited { until: None };
-        // Some engines tell when a limit ends in an event of its own before the last.
-        if verdict.kind == open
-            && let Some(before) = verdicts.next()
-            && matches!(before.kind, VerdictKind::RateLimited { .. })
-        {
-            verdict.kind = before.kind;
-        }
-        Some(verdict)
-    }
-
     /// How a line is shown to people: nothing of a JSON object that no rule is about;
     /// `None` for what is no JSON object, which is shown as it is.
     #[must_use]
@@ -172,58 +110,11 @@ impl Reading {
     }
 }
 
-impl Rule {
-    fn judge(&self, line: &Value) -> Option<Verdict> {
-        if !self.when.holds(line) {
-            return None;
-        }
-        let part = |pointer: &Option<String>| line.pointer(pointer.as_deref()?);
-        let kind = match self.verdict {
-            RuleVerdict::Succeeded => VerdictKind::Succeeded,
-            RuleVerdict::Failed => VerdictKind::Failed,
-            RuleVerdict::Denied => VerdictKind::Denied,
-            RuleVerdict::RateLimited => VerdictKind::RateLimited {
-                until: part(&self.until).and_then(time),
-            },
-            RuleVerdict::ContextExhausted => VerdictKind::ContextExhausted,
-        };
-        let cost = part(&self.cost_usd).and_then(Value::as_f64);
-        Some(Verdict {
-            kind,
-            turns: part(&self.turns).and_then(Value::as_u64),
-            cost_usd: cost.filter(|cost| cost.is_finite() && *cost >= 0.0),
-        })
-    }
-}
-
 /// A line that is a JSON object, and no longer than is looked at.
 fn parse(line: &[u8]) -> Option<Value> {
     let line = line.trim_ascii();
     let is_object = line.first() == Some(&b'{') && line.len() <= MAX_LINE_LEN;
     is_object.then(|| serde_json::from_slice(line).ok())?
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::Number(number) => epoch(number.as_f64()?),
-        Value::String(text) => Timestamp::parse(text).ok().or_else(|| {
-            let number = text.rsplit('|').next().unwrap_or(text).trim();
-            epoch(number.parse().ok()?)
-        }),
-        _ => None,
-    }
-}
-
-/// Seconds since 1970, or milliseconds: those of any year since 1973 are more than the
-/// seconds of any year before 5138.
-fn epoch(number: f64) -> Option<Timestamp> {
-    const MILLISECONDS_FROM: f64 = 1e11;
-    let seconds = match number {
-        n if n >= MILLISECONDS_FROM => n / 1000.0,
-        n => n,
-    };
-    // A cast of what is no number, or too large, gives what is refused.
-    (seconds >= 1.0).then(|| Timestamp::from_second(seconds as i64))?
 }
 
 /// The text of a value: of a content block what people would read of it.

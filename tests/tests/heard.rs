@@ -85,7 +85,7 @@ fn leases(project: &Project) -> usize {
 #[test]
 fn what_the_agent_said_last_stands_beside_its_exit_code() {
     let project = Project::new();
-    let limited = r#"{"type":"end","text":"usage limit|1735689600","turns":3}"#;
+    let limited = r#"{"type":"end","text":"usage limit|4102444800","turns":3}"#;
     let script = format!("echo '{limited}'; echo 'cleaning up' >&2; exit 0");
     let session = run(&project, agent(&project, &script));
     assert_eq!(session.outcome(), Some(&Outcome::Exited { code: 0 }));
@@ -93,7 +93,7 @@ fn what_the_agent_said_last_stands_beside_its_exit_code() {
     let VerdictKind::RateLimited { until: Some(until) } = verdict.kind else {
         panic!("{verdict:?}");
     };
-    assert_eq!((until.as_second(), verdict.turns), (1_735_689_600, Some(3)));
+    assert_eq!((until.as_second(), verdict.turns), (4_102_444_800, Some(3)));
     assert_eq!(look(&project, &session.id).session, session);
 
     let silent = run(&project, agent(&project, "echo '{'; exit 3"));
@@ -114,6 +114,28 @@ fn what_the_agent_said_last_stands_beside_its_exit_code() {
     let mut failed = failed.iter().map(|seen| &seen.session);
     let failed = failed.find(|session| session.process().is_none());
     assert_eq!(failed.expect("it is recorded").verdict(), None);
+}
+
+#[test]
+fn who_is_stopped_or_killed_at_work_has_told_no_verdict() {
+    let project = Project::new();
+    let works = r#"echo '{"type":"end"}'; echo '{"type":"works"}'"#;
+    let told = |session: Session| session.verdict().map(|verdict| verdict.kind);
+    let killed = run(
+        &project,
+        agent(&project, &format!("{works}; kill -SEGV $$")),
+    );
+    assert!(matches!(killed.outcome(), Some(Outcome::Signaled { .. })));
+    assert_eq!(told(killed), Some(VerdictKind::Unknown));
+
+    let script = format!("{works}; touch at-work; exec sleep 1000");
+    let launched = start(&project, agent(&project, &script)).expect("it starts");
+    let at_work = project.path().join("at-work");
+    wait_until("it is at work", || at_work.exists());
+    stop(&project, &launched.session.id);
+    let stopped = look(&project, &launched.session.id).session;
+    assert!(matches!(stopped.outcome(), Some(Outcome::Stopped { .. })));
+    assert_eq!(told(stopped), Some(VerdictKind::Unknown));
 }
 
 #[test]

@@ -136,6 +136,85 @@ fn claude_tells_turns_costs_and_when_a_limit_ends() {
     assert_eq!(limited.turns, Some(1), "the result tells it");
 }
 
+/// What an engine's log is read as that begins with a sample, with `more` at its end.
+#[track_caller]
+fn check_more(engine: &str, name: &str, more: &str, expected: Option<&str>) {
+    let mut log = sample(engine, name);
+    log.extend(more.as_bytes());
+    let kind = reading(engine).verdict_in(&log).kind;
+    assert_eq!(word(kind), expected, "{engine}/{name}, then {more}");
+}
+
+const REJECTED: &str = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795649694}}
+"#;
+
+#[test]
+fn who_was_at_work_has_said_nothing_of_its_end() {
+    // A limit that was waited for, before the agent crashed.
+    let works = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"Going on"}]}}"#;
+    let crashed = format!("{REJECTED}{works}\n");
+    assert_eq!(
+        reading("claude").verdict_in(crashed.as_bytes()),
+        VerdictKind::Unknown.into()
+    );
+    check_more("claude", "success", REJECTED, None);
+    check_more("claude", "success", works, None);
+    // One that was stopped in the turn after the first.
+    let begins = r#"{"type":"step_start","part":{"type":"step-start"}}"#;
+    check_more("opencode", "success", begins, None);
+    check_more("opencode", "denied", begins, None);
+    let reads = r#"{"type":"tool_use","part":{"tool":"read","state":{"output":"x"}}}"#;
+    check_more("opencode", "denied", reads, None);
+    let answers = r#"{"type":"message","role":"assistant","content":"Going on"}"#;
+    check_more("gemini", "success", answers, None);
+    check_more("codex", "success", r#"{"type":"turn.started"}"#, None);
+    check_more("qwen", "success", works, None);
+    // It was writing when it died.
+    check_more("claude", "success", r#"{"type":"assis"#, None);
+    // What is no event says nothing.
+    check_more("claude", "success", "Warning: {\n}\n", Some("succeeded"));
+}
+
+#[test]
+fn an_answer_about_a_refusal_is_none() {
+    let said = |text: &str| {
+        let result = serde_json::json!({
+            "type": "result", "subtype": "success", "is_error": false, "num_turns": 2,
+            "result": text, "permission_denials": [],
+        });
+        let verdict = reading("qwen").verdict_in(result.to_string().as_bytes());
+        assert_eq!(verdict.turns, Some(2));
+        word(verdict.kind)
+    };
+    assert_eq!(said("It printed `[API Error: 429 busy]`."), None);
+    assert_eq!(said("I begin[API Error: 429 busy]"), None);
+    assert_eq!(said("[API Error: 429 busy]"), Some("rate_limited"));
+    assert_eq!(said("[API Error: terminated]"), Some("failed"));
+    assert_eq!(said("429 is the status of a limit."), Some("succeeded"));
+    let gemini = |text: &str| {
+        let error = serde_json::json!({ "message": text });
+        let result = serde_json::json!({ "type": "result", "status": "error", "error": error });
+        word(
+            reading("gemini")
+                .verdict_in(result.to_string().as_bytes())
+                .kind,
+        )
+    };
+    assert_eq!(gemini("EDQUOT: disk quota exceeded, write"), Some("failed"));
+    let daily = "You have exhausted your daily quota on this model.";
+    assert_eq!(gemini(daily), Some("rate_limited"));
+}
+
+#[test]
+fn goose_tells_of_errors_and_not_of_what_they_are() {
+    let said = |log: &str| word(reading("goose").verdict_in(log.as_bytes()).kind);
+    let error = r#"{"type":"error","error":"context deadline exceeded"}"#;
+    let complete = r#"{"type":"complete","total_tokens":7}"#;
+    assert_eq!(said(error), Some("failed"));
+    assert_eq!(said(&format!("{error}\n{complete}\n")), Some("failed"));
+    assert_eq!(said(complete), None, "it says so after a failure, too");
+}
+
 #[test]
 fn an_id_is_learned_from_those_that_make_it() {
     let id_in = |engine: &str| {

@@ -33,6 +33,7 @@ pub(super) enum Part<'de> {
     Null,
     Bool(bool),
     Whole(i128),
+    Fraction(f64),
     Text(Text<'de>),
     Object(Box<Parts<'de>>),
     Other,
@@ -69,8 +70,8 @@ impl<'de> Visitor<'de> for PartVisitor {
         Ok(Part::Whole(value.into()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Part<'de>, E> {
-        Ok(Part::Other)
+    fn visit_f64<E>(self, value: f64) -> Result<Part<'de>, E> {
+        Ok(Part::Fraction(value))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Part<'de>, E> {
@@ -112,7 +113,7 @@ impl<'de> Part<'de> {
         }
     }
 
-    pub(super) fn text<E: Error>(self, name: &str) -> Result<Text<'de>, E> {
+    fn text<E: Error>(self, name: &str) -> Result<Text<'de>, E> {
         match self {
             Self::Text(text) => Ok(text),
             _ => Err(E::custom(format_args!(
@@ -136,7 +137,7 @@ impl<'de> Part<'de> {
     }
 
     /// The same, unless it is null.
-    pub(super) fn some(self) -> Option<Self> {
+    fn some(self) -> Option<Self> {
         (!matches!(self, Self::Null)).then_some(self)
     }
 }

@@ -1,6 +1,8 @@
-//! Verdicts, read in one pass, and strictly but for one thing: a word that this version
-//! does not know is [`VerdictKind::Unknown`]. A record has to be readable for whoever
-//! wants to know how its session ended, whatever newer engines have to say.
+//! Verdicts, read in one pass. A word that this version does not know is
+//! [`VerdictKind::Unknown`], and a detail that it does not understand is not told: a
+//! record has to be readable for whoever wants to know how its session ended, whatever
+//! newer engines have to say. Only a verdict without a kind, or one in which a key stands
+//! twice, is none.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,8 +35,8 @@ impl<'de> Visitor<'de> for VerdictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Verdict, A::Error> {
         let mut kind: Option<Text<'de>> = None;
         let mut until: Option<Part<'de>> = None;
-        let mut turns: Option<Option<u64>> = None;
-        let mut cost_usd: Option<Option<f64>> = None;
+        let mut turns: Option<Part<'de>> = None;
+        let mut cost_usd: Option<Part<'de>> = None;
         let mut unknown = BTreeSet::new();
         while let Some(key) = map.next_key::<Text<'de>>()? {
             match &*key {
@@ -50,28 +52,46 @@ impl<'de> Visitor<'de> for VerdictVisitor {
         }
         let kind = kind.ok_or_else(|| A::Error::missing_field("kind"))?;
         Ok(Verdict {
-            kind: self::kind(&kind, until)?,
-            turns: turns.flatten(),
-            cost_usd: cost_usd.flatten(),
+            kind: self::kind(&kind, until),
+            turns: turns.and_then(self::turns),
+            cost_usd: cost_usd.and_then(cost),
         })
     }
 }
 
-/// The kind of this name; `until` may be anything where it is not needed.
-fn kind<E: Error>(name: &str, until: Option<Part<'_>>) -> Result<VerdictKind, E> {
-    Ok(match name {
+/// The kind of this name.
+fn kind(name: &str, until: Option<Part<'_>>) -> VerdictKind {
+    match name {
         "succeeded" => VerdictKind::Succeeded,
         "failed" => VerdictKind::Failed,
         "denied" => VerdictKind::Denied,
-        VerdictKind::RATE_LIMITED => {
-            let until = until.and_then(Part::some);
-            let until = until.map(|part| part.text::<E>("until")).transpose()?;
-            let until = until.map(|text| Timestamp::parse(&text)).transpose();
-            VerdictKind::RateLimited {
-                until: until.map_err(E::custom)?,
-            }
-        }
+        VerdictKind::RATE_LIMITED => VerdictKind::RateLimited {
+            until: until.and_then(time),
+        },
         "context_exhausted" => VerdictKind::ContextExhausted,
         _ => VerdictKind::Unknown,
-    })
+    }
+}
+
+fn time(part: Part<'_>) -> Option<Timestamp> {
+    match part {
+        Part::Text(text) => Timestamp::parse(&text).ok(),
+        _ => None,
+    }
+}
+
+fn turns(part: Part<'_>) -> Option<u64> {
+    match part {
+        Part::Whole(n) => n.try_into().ok(),
+        _ => None,
+    }
+}
+
+fn cost(part: Part<'_>) -> Option<f64> {
+    let cost = match part {
+        Part::Whole(n) => n as f64,
+        Part::Fraction(n) => n,
+        _ => return None,
+    };
+    (cost >= 0.0).then_some(cost)
 }

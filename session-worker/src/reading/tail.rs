@@ -17,6 +17,7 @@ impl Reading {
     /// What a log says of its agent's end.
     pub(crate) fn verdict_of(&self, log: &File) -> io::Result<Verdict> {
         let len = log.metadata()?.len();
+        let mut verdict = None;
         for step in STEPS {
             let from = len.saturating_sub(step);
             let mut tail = read(log, from, len - from)?;
@@ -25,14 +26,14 @@ impl Reading {
                 let line = tail.iter().position(|byte| *byte == b'\n');
                 tail.drain(..line.map_or(tail.len(), |at| at + 1));
             }
-            if let Some(verdict) = self.find_verdict(&tail) {
-                return Ok(verdict);
-            }
-            if from == 0 {
+            verdict = self.find_verdict(&tail);
+            // When a limit ends may have been told long before.
+            let decided = verdict.as_ref().is_some_and(|told| !self.asks_until(told));
+            if decided || from == 0 {
                 break;
             }
         }
-        Ok(VerdictKind::Unknown.into())
+        Ok(verdict.unwrap_or_else(|| VerdictKind::Unknown.into()))
     }
 }
 

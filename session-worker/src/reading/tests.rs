@@ -3,6 +3,8 @@ use std::io::Write;
 
 use proptest::prelude::*;
 
+use session_core::VerdictKind;
+
 use super::*;
 
 /// As engines are described, in JSON instead of TOML.
@@ -16,8 +18,13 @@ fn reading() -> Reading {
               "verdict": "rate_limited", "until": "/error/at" },
             { "when": { "/type": "result", "/ok": true, "/error": { "exists": false } },
               "verdict": "succeeded", "turns": "/turns", "cost_usd": "/cost" },
+            { "when": { "/type": "result", "/text": { "starts_with": "it depends" } },
+              "verdict": "unknown", "turns": "/turns" },
+            { "when": { "/type": "refused" }, "verdict": "denied",
+              "after": [{ "/type": "step", "/done": true }, { "/type": "usage" }] },
             { "when": { "/type": "result" }, "verdict": "failed" }
         ],
+        "until": [{ "when": { "/type": "limit" }, "at": "/at" }],
         "text": [
             { "when": { "/type": "message" }, "at": "/content" },
             { "when": { "/type": "result" }, "at": "/text", "prefix": "= " }
@@ -32,64 +39,125 @@ fn verdict(tail: &str) -> String {
     serde_json::to_string(&verdict).expect("JSON")
 }
 
+const UNKNOWN: &str = r#"{"kind":"unknown"}"#;
+const GOOD: &str = r#"{"type":"result","ok":true,"turns":3,"cost":0.5}"#;
+const SUCCEEDED: &str = r#"{"kind":"succeeded","turns":3,"cost_usd":0.5}"#;
+
+#[track_caller]
+fn check(tail: &str, expected: &str) {
+    assert_eq!(verdict(tail), expected, "{tail}");
+}
+
 #[test]
-fn the_last_line_that_says_anything_decides() {
+fn the_final_event_decides() {
     let failed = r#"{"type":"result"}"#;
-    let good = r#"{"type":"result","ok":true,"turns":3,"cost":0.5}"#;
-    let limited = r#"{"type":"result","text":"usage LIMIT reached|1735689600","turns":1}"#;
-    let again = r#"{"error":{"code":"busy"}}"#;
-    let busy = r#"{"error":{"code":429.0,"at":1735689600000}}"#;
-    for (tail, expected) in [
-        ("", r#"{"kind":"unknown"}"#),
-        ("not JSON\n[1]\n{\n", r#"{"kind":"unknown"}"#),
-        (
-            &format!("{failed}\n{good}\n"),
-            r#"{"kind":"succeeded","turns":3,"cost_usd":0.5}"#,
-        ),
-        (&format!("{good}\n{failed}"), r#"{"kind":"failed"}"#),
-        (
-            &format!("{good}\nlater\n{{\"type\":1}}\n"),
-            r#"{"kind":"succeeded","turns":3,"cost_usd":0.5}"#,
-        ),
-        (
-            limited,
-            r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00","turns":1}"#,
-        ),
-        (
-            &format!("{busy}\nbetween\n{again}\n"),
-            r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00"}"#,
-        ),
-        (
-            &format!("{busy}\n{failed}\n{again}\n"),
-            r#"{"kind":"rate_limited"}"#,
-        ),
-        (
-            busy,
-            r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00"}"#,
-        ),
-        (
-            r#"{"error":{"code":"busy","at":"2026-01-02T03:04:05Z"}}"#,
-            r#"{"kind":"rate_limited","until":"2026-01-02T03:04:05+00:00"}"#,
-        ),
-        (
-            r#"{"error":{"code":"busy","at":"soon"}}"#,
-            r#"{"kind":"rate_limited"}"#,
-        ),
-        (
-            r#"{"error":{"code":"busy","at":1e300}}"#,
-            r#"{"kind":"rate_limited"}"#,
-        ),
-        (
-            r#"{"type":"result","ok":true,"error":null,"turns":-1,"cost":-1}"#,
-            r#"{"kind":"succeeded"}"#,
-        ),
-        (
-            r#"{"type":"result","ok":true,"error":0}"#,
-            r#"{"kind":"failed"}"#,
-        ),
-    ] {
-        assert_eq!(verdict(tail), expected, "{tail}");
+    check("", UNKNOWN);
+    check("not JSON\n[1]\n{\n", UNKNOWN);
+    check(&format!("{failed}\n{GOOD}\n"), SUCCEEDED);
+    check(&format!("{GOOD}\n{failed}"), r#"{"kind":"failed"}"#);
+    check(
+        r#"{"type":"result","ok":true,"error":null,"turns":-1,"cost":-1}"#,
+        r#"{"kind":"succeeded"}"#,
+    );
+    check(
+        r#"{"type":"result","ok":true,"error":0}"#,
+        r#"{"kind":"failed"}"#,
+    );
+    check(
+        r#"{"type":"result","text":"It depends","turns":1}"#,
+        r#"{"kind":"unknown","turns":1}"#,
+    );
+}
+
+#[test]
+fn what_was_said_before_another_event_is_no_verdict() {
+    // Lines that are no events may follow it.
+    for noise in ["later", "{ code: 'EPIPE' }", "{", "[1]", ""] {
+        check(&format!("{GOOD}\n{noise}\n"), SUCCEEDED);
     }
+    let too_long = format!(r#"{{"type":"step","x":"{}"}}"#, "x".repeat(MAX_LINE_LEN));
+    let too_deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    for later in [
+        r#"{"type":1}"#,
+        "{}",
+        r#"{"type":"limit","at":1893456000}"#,
+        r#"{"type":"ste"#,
+        r#"{ "type": "step", warning: mixed"#,
+        &too_long,
+        &too_deep,
+    ] {
+        check(&format!("{GOOD}\n{later}\n"), UNKNOWN);
+        check(&format!("{GOOD}\n{later}"), UNKNOWN);
+    }
+}
+
+#[test]
+fn after_what_decides_only_that_may_follow_which_its_rule_says() {
+    let refused = r#"{"type":"refused"}"#;
+    let denied = r#"{"kind":"denied"}"#;
+    let step = r#"{"type":"step","done":true}"#;
+    let usage = r#"{"type":"usage"}"#;
+    check(refused, denied);
+    check(&format!("{refused}\n{step}\nnoise\n{usage}\n"), denied);
+    check(&format!("{refused}\n{{\"type\":\"step\"}}"), UNKNOWN);
+    check(&format!("{refused}\n{{}}\n{step}"), UNKNOWN);
+    check(step, UNKNOWN);
+    // It is what may follow another rule's line.
+    check(&format!("{GOOD}\n{usage}"), UNKNOWN);
+}
+
+#[test]
+fn when_a_limit_ends_is_told_by_the_verdict_or_before_it() {
+    let until = |time: &str| format!(r#"{{"kind":"rate_limited","until":"{time}+00:00"}}"#);
+    let new_year = until("2025-01-01T00:00:00");
+    let open = r#"{"kind":"rate_limited"}"#;
+    check(
+        r#"{"type":"result","text":"usage LIMIT reached|1735689600","turns":1}"#,
+        r#"{"kind":"rate_limited","until":"2025-01-01T00:00:00+00:00","turns":1}"#,
+    );
+    for at in [
+        "1735689600",
+        "1735689600000",
+        "1735689600.5",
+        r#""2025-01-01T01:00:00+01:00""#,
+        r#""a|b| 1735689600 ""#,
+    ] {
+        let busy = format!(r#"{{"error":{{"code":429.0,"at":{at}}}}}"#);
+        check(&busy, &new_year);
+    }
+    for at in [
+        r#""soon""#,
+        r#""429""#,
+        r#""1735689600""#,
+        r#""20250101""#,
+        r#""2025-01-01T00:00:00""#,
+        r#""limit|429""#,
+        r#""limit|inf""#,
+        r#""2019-12-31T23:59:59Z""#,
+        "429",
+        "-1735689600",
+        "1e300",
+        "true",
+    ] {
+        let busy = format!(r#"{{"error":{{"code":"busy","at":{at}}}}}"#);
+        check(&busy, open);
+    }
+    let (busy, hint) = (
+        r#"{"error":{"code":"busy"}}"#,
+        r#"{"type":"limit","at":1735689600}"#,
+    );
+    let later = r#"{"type":"limit","at":1767225600}"#;
+    check(&format!("{hint}\nx\n{{}}\n{busy}\n"), &new_year);
+    check(
+        &format!("{hint}\n{later}\n{busy}\n"),
+        &until("2026-01-01T00:00:00"),
+    );
+    check(
+        &format!("{later}\n{{\"type\":\"result\"}}"),
+        r#"{"kind":"failed"}"#,
+    );
+    check(hint, UNKNOWN);
+    check(&format!("{busy}\n{hint}"), UNKNOWN);
 }
 
 #[test]
@@ -176,6 +244,10 @@ fn rules_are_written_strictly_and_read_again_the_same() {
             r#"{"verdicts":[{"verdict":"failed","turns":"n"}]}"#,
             "`n` is not a JSON pointer",
         ),
+        (
+            r#"{"verdicts":[{"verdict":"succeeded","after":[{"/a":1}]}]}"#,
+            "nothing may follow what says `succeeded`",
+        ),
     ] {
         let error = serde_json::from_str::<Reading>(wrong)
             .expect_err(wrong)
@@ -208,6 +280,18 @@ fn the_end_of_a_long_log_is_found_from_behind() {
     quote.extend(good.as_bytes());
     file.write_all(&quote).expect("room");
     assert_eq!(kind(&file), VerdictKind::Unknown);
+}
+
+#[test]
+fn when_a_limit_ends_may_have_been_told_long_before() {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    let noise = format!("{}\n", "x".repeat(999)).repeat(1000);
+    writeln!(file, r#"{{"type":"limit","at":1735689600}}"#).expect("room");
+    file.write_all(noise.as_bytes()).expect("room");
+    writeln!(file, r#"{{"error":{{"code":"busy"}}}}"#).expect("room");
+    let limited = |file: &File| reading().verdict_of(file).expect("a readable log").kind;
+    let until = session_core::Timestamp::from_second(1_735_689_600);
+    assert_eq!(limited(&file), VerdictKind::RateLimited { until });
 }
 
 proptest! {

@@ -12,17 +12,19 @@ use serde_json::Value;
 pub struct When(pub BTreeMap<String, Condition>);
 
 /// What must hold of the value at a pointer. As text it is the value itself, or a table
-/// with one of the words `contains`, `exists` and `one_of`.
+/// with one of the words `contains`, `starts_with`, `exists` and `one_of`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     rename_all = "snake_case",
     expecting = "expected a string, a number, true, false, or one of \
-        `{ contains = \"text\" }`, `{ exists = true }` and `{ one_of = [values] }`"
+        `{ contains = \"text\" }`, `{ starts_with = \"text\" }`, `{ exists = true }` and `{ one_of = [values] }`"
 )]
 pub enum Condition {
     /// It is a text that contains this one, whatever the case of its letters; or an
     /// array with such a text in it.
     Contains(String),
+    /// It is a text that begins with this one, whatever the case of its letters.
+    StartsWith(String),
     /// It is there, and not null; or it is not.
     Exists(bool),
     /// It is one of these.
@@ -59,6 +61,9 @@ impl Condition {
         match self {
             Self::Is(literal) => value.is_some_and(|value| literal.is(value)),
             Self::Contains(part) => value.is_some_and(|value| contains(value, part)),
+            Self::StartsWith(part) => value
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.to_lowercase().starts_with(&part.to_lowercase())),
             Self::Exists(wanted) => value.is_some() == *wanted,
             Self::OneOf(literals) => {
                 value.is_some_and(|value| literals.iter().any(|literal| literal.is(value)))
