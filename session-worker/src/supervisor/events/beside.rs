@@ -1,7 +1,7 @@
 //! What an owner does beside its session: it listens to the agent, holds its conversation
 //! and runs hooks. None of it stands in the way of the session's end.
 
-use session_core::{ClaimError, ConversationError, ConversationLease, LastWords, WriteError};
+use session_core::{ClaimError, ConversationError, ConversationLease, Hold, LastWords, WriteError};
 
 use super::Supervisor;
 use crate::hooks::Hook;
@@ -11,7 +11,7 @@ use crate::supervisor::listener::Listener;
 
 /// What became of a try to hold a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
+enum Held {
     /// It is this session's, or nobody keeps conversations apart.
     Ours,
     /// Another session that lives, or may live, holds it.
@@ -37,43 +37,46 @@ impl Supervisor {
             return;
         };
         self.learn_again = match self.hold(&id) {
-            Hold::Ours => match self.claim().note_conversation(&id) {
+            Held::Ours => match self.claim().note_conversation(&id) {
                 // Written, only not for certain on disk: the end is written after it.
                 Ok(()) | Err(ClaimError::Write(WriteError::DurabilityUnknown { .. })) => None,
                 Err(_) => Some(Again::next(self.learn_again)),
             },
-            Hold::Anothers => {
+            Held::Anothers => {
                 self.is_anothers = true;
                 None
             }
-            Hold::Untold => Some(Again::next(self.learn_again)),
+            Held::Untold => Some(Again::next(self.learn_again)),
         };
     }
 
     /// Takes the conversation, unless it is held already. Where another session has it,
     /// this one goes on all the same: its agent has begun already, and nothing is lost.
-    fn hold(&mut self, id: &str) -> Hold {
+    fn hold(&mut self, id: &str) -> Held {
         let session = self.session.session();
         let (Some(dir), Some(engine), None) = (
             self.order.conversations.as_deref(),
             session.engine.as_deref(),
             &self.conversation,
         ) else {
-            return Hold::Ours;
+            return Held::Ours;
         };
         let project = &self.order.project;
         match ConversationLease::take_at_once(dir, engine, id, project, &session.id) {
             Ok(lease) => {
                 self.conversation = Some(lease);
-                Hold::Ours
+                Held::Ours
             }
+            // Whoever is ending is soon gone, and so is whoever just looks at it, too.
+            Err(ConversationError::Held {
+                hold: Hold::Ending, ..
+            }) => Held::Untold,
             Err(ConversationError::Held { by: Some(by), .. })
                 if (&by.session, &by.project) != (&session.id, project) =>
             {
-                Hold::Anothers
+                Held::Anothers
             }
-            // Whoever is just looking at it, too, is soon gone, or soon says who it is.
-            Err(_) => Hold::Untold,
+            Err(_) => Held::Untold,
         }
     }
 
@@ -96,7 +99,7 @@ impl Supervisor {
         // and whoever continues it has to take the conversation first.
         words.conversation_id = words
             .conversation_id
-            .filter(|id| self.hold(id) != Hold::Anothers);
+            .filter(|id| self.hold(id) != Held::Anothers);
         words
     }
 
