@@ -8,8 +8,8 @@ use monoco_tests::{
     Project, Signal, context_switches, kill, monoco, skip, stays, wait_until, works,
 };
 use session_core::{
-    ConversationError, Liveness, NewSession, Observation, Outcome, Session, SessionId,
-    SessionManager, VerdictKind,
+    ConversationError, ConversationLease, Liveness, NewSession, Observation, Outcome, Session,
+    SessionId, SessionManager, VerdictKind,
 };
 use session_worker::{Adoption, Launch, LaunchError, Launched, Launcher, Reading};
 
@@ -339,6 +339,36 @@ fn an_agent_and_its_owner_that_are_killed_hold_nothing() {
     });
     run(&project, holding(&project, "7f", "exit"));
     wait_until("it is let go of", || leases(&project) == 0);
+}
+
+#[test]
+fn who_goes_on_where_another_has_just_ended_waits_until_nothing_is_left_of_it() {
+    let project = Project::new();
+    let stays = "trap '' TERM; (trap '' TERM; echo > trapped; sleep 1000; sleep 1000) &
+        until [ -e trapped ]; do sleep 0.02; done";
+    let mut launch = holding(&project, "7f", stays);
+    launch.grace = Duration::from_secs(2);
+    let launched = start(&project, launch).expect("it is free");
+    launched.end.take().expect("its end is told");
+    assert_eq!(leases(&project), 1);
+    run(&project, holding(&project, "7f", "exit"));
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_lease_that_it_was_given() {
+    let project = Project::new();
+    for cwd in ["nowhere", "here"] {
+        let mut launch = holding(&project, "7f", "exit");
+        let id = SessionId::random();
+        launch.session.id = Some(id.clone());
+        launch.cwd = Some(project.path().join(cwd));
+        let dir = conversations(&project);
+        let lease = ConversationLease::take(&dir, "fake", "7f", project.path(), &id);
+        launch.conversation = Some(lease.expect("it is free"));
+        start(&project, launch).expect_err("there is no such directory");
+        assert_eq!(leases(&project), 0, "{cwd}");
+        std::fs::write(project.path().join("here"), "").expect("a writable project");
+    }
 }
 
 #[test]
