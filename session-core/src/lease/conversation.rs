@@ -94,9 +94,8 @@ fn in_words(by: Option<&Holder>, hold: &Hold, lease: &Path) -> String {
         Hold::NoProject => format!(
             "{of}, where there is no project any more; if it was moved, stop the session there; if it was removed, and its agent is gone, remove {lease}"
         ),
-        Hold::Unreadable { path, why } => format!(
-            "{of}, of which cannot be told whether it lives: {}: {why}; mend that, or, if its agent is gone, remove {lease}",
-            path.display()
+        Hold::Unreadable(why) => format!(
+            "{of}, of which cannot be told whether it lives: {why}; mend that, or, if its agent is gone, remove {lease}"
         ),
     }
 }

@@ -37,13 +37,8 @@ pub enum Hold {
     Ending,
     /// Its project is not where it was. Where it was moved, its agent may live.
     NoProject,
-    /// What became of it cannot be read.
-    Unreadable {
-        /// What cannot be read: its record, or its project.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
+    /// What became of it cannot be read: what, and why.
+    Unreadable(Box<str>),
 }
 
 /// A holder, and the boot in which it took the conversation, where that was written.
@@ -109,10 +104,7 @@ impl Written {
                 return (!is_of_another_boot).then_some(Hold::NoProject);
             }
             Err(error) => {
-                return Some(Hold::Unreadable {
-                    path: project.clone(),
-                    why: error_chain(&error),
-                });
+                return Some(Hold::Unreadable(error_chain(&error).into()));
             }
         };
         let path = store.record_path(session);
@@ -120,10 +112,10 @@ impl Written {
             Ok(Some(seen)) if seen.liveness == Liveness::Ended => Some(Hold::Ending),
             Ok(Some(seen)) => seen.may_live().then_some(Hold::Lives),
             Ok(None) => None,
-            Err(damage) => Some(Hold::Unreadable {
-                path,
-                why: damage.to_string(),
-            }),
+            Err(damage) => {
+                let words = format!("{}: {damage}", path.display());
+                Some(Hold::Unreadable(words.into()))
+            }
         }
     }
 }
