@@ -170,7 +170,8 @@ impl Supervisor {
                 .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
         );
         let listener = self.listener.as_ref().and_then(Listener::watched);
-        fds.extend(listener.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let beside = listener.into_iter().chain(self.hooks.watched());
+        fds.extend(beside.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         // Interrupted or refused: the turn that follows finds out what is due.

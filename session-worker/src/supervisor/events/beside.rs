@@ -117,8 +117,10 @@ impl Supervisor {
         if !self.hooks.is_busy() {
             return;
         }
-        let (claim, _) = self.session.as_owner().expect("a supervisor is an owner");
+        let owned = self.session.as_owner_mut();
+        let (claim, worker) = owned.expect("a supervisor is an owner");
         self.hooks.turn(claim);
+        worker.leave_out(self.hooks.tree());
         if is_over && self.hooks.is_busy() {
             let session = self.session.session();
             let askers = self.ending.iter_mut().flat_map(|e| e.askers.drain(..));
