@@ -16,6 +16,8 @@ enum Held {
     Ours,
     /// Another session that lives, or may live, holds it.
     Anothers,
+    /// Somebody is just taking it.
+    BeingTaken,
     /// It cannot be told now.
     Untold,
 }
@@ -46,7 +48,7 @@ impl Supervisor {
                 self.is_anothers = true;
                 None
             }
-            Held::Untold => Some(Again::next(self.learn_again)),
+            Held::BeingTaken | Held::Untold => Some(Again::next(self.learn_again)),
         };
     }
 
@@ -67,7 +69,7 @@ impl Supervisor {
                 self.conversation = Some(lease);
                 Held::Ours
             }
-            // Whoever is ending is soon gone, and so is whoever just looks at it, too.
+            // Whoever is ending is soon gone.
             Err(ConversationError::Held {
                 hold: Hold::Ending, ..
             }) => Held::Untold,
@@ -76,6 +78,7 @@ impl Supervisor {
             {
                 Held::Anothers
             }
+            Err(ConversationError::Held { by: None, .. }) => Held::BeingTaken,
             Err(_) => Held::Untold,
         }
     }
@@ -97,9 +100,8 @@ impl Supervisor {
         let mut words = listener.map_or_else(LastWords::default, |l| l.last_words(session));
         // Where nobody can tell who holds it, it is recorded: the session lives no more,
         // and whoever continues it has to take the conversation first.
-        words.conversation_id = words
-            .conversation_id
-            .filter(|id| self.hold(id) != Held::Anothers);
+        let is_ours = |held| matches!(held, Held::Ours | Held::Untold);
+        words.conversation_id = words.conversation_id.filter(|id| is_ours(self.hold(id)));
         words
     }
 
