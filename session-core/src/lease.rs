@@ -8,6 +8,7 @@
 //! This file, with the one below it, is the only one that locks.
 
 mod conversation;
+mod holder;
 
 use std::fs::File;
 use std::io;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-pub use self::conversation::{ConversationError, ConversationLease, Holder};
+pub use self::conversation::{ConversationError, ConversationLease};
+pub use self::holder::{Hold, Holder};
 use crate::failpoint;
 use crate::id::SessionId;
 use crate::store::{DIRECTORY, FILE_MODE, LEASE, RUN, Store, StoreError, for_each_name, unlink};

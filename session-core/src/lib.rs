@@ -51,7 +51,7 @@ pub use control::{Control, ControlError};
 pub use conversation::{InvalidConversationId, check_conversation_id};
 pub use feed::{Change, Feed};
 pub use id::{InvalidSessionId, SessionId};
-pub use lease::{ConversationError, ConversationLease, Holder, Lease, LeaseError};
+pub use lease::{ConversationError, ConversationLease, Hold, Holder, Lease, LeaseError};
 pub use listing::{Damaged, Listing, RecordFile, Stamp};
 pub use manager::{LookError, RemoveError, SessionManager};
 pub use observe::{Liveness, Observation};

@@ -283,21 +283,25 @@ impl Launcher {
         &self,
         spare: Option<Spare>,
         manager: &SessionManager,
-        launch: Launch,
+        mut launch: Launch,
     ) -> Result<Launched, LaunchError> {
-        let given = launch.cwd.as_deref().map(Directory::open).transpose()?;
-        let cwd = match &given {
-            Some(directory) => directory.path.clone(),
-            None => std::env::current_dir().map_err(LaunchError::OwnDirectory)?,
+        let taken = launch.conversation.take();
+        let id = launch.session.id.clone().unwrap_or_else(SessionId::random);
+        let prepared = match self.prepare(manager, &launch) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(let_go(taken, error)),
         };
+        let Prepared {
+            given,
+            cwd,
+            stdin,
+            project,
+        } = prepared;
         let words = launch.argv.iter();
         let command = words
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let stdin = self.agent_stdin(launch.stdin)?;
-        let project = absolute(manager)?;
-        let id = launch.session.id.clone().unwrap_or_else(SessionId::random);
-        let conversation = match launch.conversation {
+        let conversation = match taken {
             None => conversation(
                 &launch.session,
                 launch.conversations.as_deref(),
@@ -314,11 +318,7 @@ impl Launcher {
         });
         let claim = match recorded {
             Ok(claim) => claim,
-            Err(error) => {
-                // What cannot be removed is taken over by the next; the first error counts.
-                let _ = conversation.map(ConversationLease::release);
-                return Err(error.into());
-            }
+            Err(error) => return Err(let_go(conversation, error.into())),
         };
         failpoint::pass("launch.recorded");
         let order = Order {
@@ -342,11 +342,25 @@ impl Launcher {
         };
         let spare = spare.filter(|_| self.is_plain() && surroundings.are_own());
         let launched = self.supervise(manager, claim, &order, &stdin, (surroundings, spare));
-        if launched.as_ref().is_err_and(LaunchError::is_without_agent) {
-            // What cannot be removed is taken over by the next; the first error counts.
-            let _ = conversation.map(ConversationLease::release);
+        match launched {
+            Err(error) if error.is_without_agent() => Err(let_go(conversation, error)),
+            launched => launched,
         }
-        launched
+    }
+
+    /// What has to be there before anything is recorded.
+    fn prepare(&self, manager: &SessionManager, launch: &Launch) -> Result<Prepared, LaunchError> {
+        let given = launch.cwd.as_deref().map(Directory::open).transpose()?;
+        let cwd = match &given {
+            Some(directory) => directory.path.clone(),
+            None => std::env::current_dir().map_err(LaunchError::OwnDirectory)?,
+        };
+        Ok(Prepared {
+            given,
+            cwd,
+            stdin: self.agent_stdin(launch.stdin)?,
+            project: absolute(manager)?,
+        })
     }
 
     /// Gives an orphan a new supervisor, which watches it, keeps its timeout, and
@@ -524,6 +538,15 @@ impl Launcher {
     }
 }
 
+/// Where a session is started, and its agent's stdin.
+struct Prepared {
+    /// The working directory that was asked for, if one was.
+    given: Option<Directory>,
+    cwd: PathBuf,
+    stdin: OwnedFd,
+    project: PathBuf,
+}
+
 /// The executable of the process that looks, also when its file was replaced.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
@@ -602,6 +625,13 @@ fn conversation(
         }
         _ => Ok(None),
     }
+}
+
+/// Lets go of a conversation that no session will hold, for the reason `error`.
+fn let_go(conversation: Option<ConversationLease>, error: LaunchError) -> LaunchError {
+    // What cannot be removed is taken over by the next; the first error counts.
+    let _ = conversation.map(ConversationLease::release);
+    error
 }
 
 fn absolute(manager: &SessionManager) -> Result<PathBuf, LaunchError> {

@@ -125,6 +125,13 @@ impl ProcessWorker {
             .ok_or(WorkerError::NotStarted)
     }
 
+    /// Has `other` be no part of the agent's tree, although it is below this process.
+    pub(crate) fn leave_out(&mut self, other: Option<&Tree>) {
+        if let Some(agent) = &mut self.agent {
+            agent.tree.leave_out(other);
+        }
+    }
+
     /// Stops those again whom others let go on, of a tree that is suspended.
     pub(crate) fn keep_suspended(&self) -> Result<(), WorkerError> {
         Ok(self.tree()?.keep_frozen()?)

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use monoco_tests::{Project, Signal, context_switches, kill, monoco, stays, wait_until};
+use monoco_tests::{
+    Project, Signal, context_switches, kill, monoco, skip, stays, wait_until, works,
+};
 use session_core::{
-    ConversationError, Liveness, NewSession, Observation, Outcome, Session, SessionId,
-    SessionManager, VerdictKind,
+    ConversationError, ConversationLease, Liveness, NewSession, Observation, Outcome, Session,
+    SessionId, SessionManager, VerdictKind,
 };
 use session_worker::{Adoption, Launch, LaunchError, Launched, Launcher, Reading};
 
@@ -66,8 +68,7 @@ fn look(project: &Project, id: &SessionId) -> Observation {
 }
 
 fn kill_owner(project: &Project, id: &SessionId) {
-    let control = project.manager().control(id).expect("it has an owner");
-    kill(control.owner_pid().expect("it is near").get(), Signal::KILL);
+    kill(owner(project, id), Signal::KILL);
     wait_until("its lease is free", || {
         look(project, id).liveness == Liveness::Orphan
     });
@@ -160,6 +161,101 @@ fn a_conversation_that_the_agent_makes_up_is_known_while_it_runs() {
     run(&project, holding(&project, "ses_7", "exit"));
 }
 
+/// An agent that makes up `ses_7`, and goes on.
+const LEARNING: &str = r#"echo '{"type":"begun","id":"ses_7"}'; exec sleep 1000"#;
+
+fn known(project: &Project, id: &SessionId) -> Option<String> {
+    look(project, id).session.conversation_id
+}
+
+fn owner(project: &Project, id: &SessionId) -> i32 {
+    let control = project.manager().control(id).expect("it has an owner");
+    control.owner_pid().expect("it is near").get()
+}
+
+#[test]
+fn of_two_that_make_up_the_same_conversation_one_has_it_while_both_live() {
+    let project = Project::new();
+    let first = start(&project, agent(&project, LEARNING)).expect("it starts");
+    let first = &first.session.id;
+    wait_until("it is known", || known(&project, first).is_some());
+    let second = start(&project, agent(&project, LEARNING)).expect("it starts");
+    let second = &second.session.id;
+    let owner = owner(&project, second);
+    let before = at_rest(owner);
+    stays("the first one's", Duration::from_millis(500), || {
+        known(&project, second).is_none() && context_switches(owner) == before
+    });
+    // One that ends meanwhile has not held it.
+    let third = start(&project, agent(&project, LEARNING)).expect("it starts");
+    let third = &third.session.id;
+    wait_until("it has spoken", || {
+        let log = format!(".monoco/logs/{third}.log");
+        std::fs::read_to_string(project.path().join(log)).is_ok_and(|log| log.contains("ses_7"))
+    });
+    stop(&project, third);
+    assert_eq!(known(&project, third), None);
+
+    stop(&project, first);
+    wait_until("it is let go of", || leases(&project) == 0);
+    stop(&project, second);
+    assert_eq!(known(&project, second).as_deref(), Some("ses_7"));
+}
+
+#[test]
+fn what_cannot_be_held_or_recorded_now_is_tried_again() {
+    let project = Project::new();
+    let dir = conversations(&project);
+    std::fs::create_dir_all(dir.parent().expect("it has one")).expect("a writable project");
+    std::fs::write(&dir, "in the way").expect("a writable project");
+    let launched = start(&project, agent(&project, LEARNING)).expect("it starts");
+    let id = &launched.session.id;
+    stays("it is not held", Duration::from_millis(500), || {
+        known(&project, id).is_none()
+    });
+    std::fs::remove_file(&dir).expect("a writable project");
+    wait_until("it is known", || known(&project, id).is_some());
+    assert_eq!(leases(&project), 1);
+    stop(&project, id);
+
+    let script = format!("until [ -e go ]; do sleep 0.02; done; {LEARNING}");
+    let launched = start(&project, agent(&project, &script)).expect("it starts");
+    let id = &launched.session.id;
+    let owner = owner(&project, id);
+    let limit = |bytes: &str| {
+        let fsize = format!("--fsize={bytes}:");
+        let pid = owner.to_string();
+        assert!(works(&["prlimit", &fsize, "--pid", &pid]), "{bytes}");
+    };
+    // The lease fits into it, the record does not.
+    limit("200");
+    std::fs::write(project.path().join("go"), "").expect("a writable project");
+    stays("it is not recorded", Duration::from_millis(500), || {
+        known(&project, id).is_none()
+    });
+    assert_eq!(leases(&project), 1);
+    limit("unlimited");
+    wait_until("it is known", || known(&project, id).is_some());
+    stop(&project, id);
+}
+
+#[test]
+fn where_a_user_has_no_watch_left_a_conversation_is_known_all_the_same() {
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let behind = ["unshare", "-Ur", "sh", "-c", script, "sh"];
+    if !works(&[&behind[..], &["true"]].concat()) {
+        skip("it needs unshare(1), and a user namespace");
+        return;
+    }
+    let project = Project::new();
+    let manager = SessionManager::create(project.path()).expect("a new project");
+    let launcher = Launcher::new(monoco().into()).behind(behind.map(Into::into).into());
+    let launched = launcher.launch(&manager, agent(&project, LEARNING));
+    let id = launched.expect("it starts").session.id;
+    wait_until("it is known", || known(&project, &id).is_some());
+    stop(&project, &id);
+}
+
 /// The owner's context switches, once it rests.
 fn at_rest(owner: i32) -> u64 {
     let mut before = 0;
@@ -178,9 +274,7 @@ fn an_owner_sleeps_while_nothing_is_said_and_once_it_knows_enough() {
         while true; do echo more; sleep 0.02; done"#;
     let launched = start(&project, agent(&project, script)).expect("it starts");
     let id = &launched.session.id;
-    let control = project.manager().control(id).expect("it has an owner");
-    let owner = control.owner_pid().expect("it is near").get();
-    drop(control);
+    let owner = owner(&project, id);
     let before = at_rest(owner);
     stays("nothing wakes it", Duration::from_millis(300), || {
         context_switches(owner) == before
@@ -267,6 +361,36 @@ fn an_agent_and_its_owner_that_are_killed_hold_nothing() {
     });
     run(&project, holding(&project, "7f", "exit"));
     wait_until("it is let go of", || leases(&project) == 0);
+}
+
+#[test]
+fn who_goes_on_where_another_has_just_ended_waits_until_nothing_is_left_of_it() {
+    let project = Project::new();
+    let stays = "trap '' TERM; (trap '' TERM; echo > trapped; sleep 1000; sleep 1000) &
+        until [ -e trapped ]; do sleep 0.02; done";
+    let mut launch = holding(&project, "7f", stays);
+    launch.grace = Duration::from_secs(2);
+    let launched = start(&project, launch).expect("it is free");
+    launched.end.take().expect("its end is told");
+    assert_eq!(leases(&project), 1);
+    run(&project, holding(&project, "7f", "exit"));
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_lease_that_it_was_given() {
+    let project = Project::new();
+    for cwd in ["nowhere", "here"] {
+        let mut launch = holding(&project, "7f", "exit");
+        let id = SessionId::random();
+        launch.session.id = Some(id.clone());
+        launch.cwd = Some(project.path().join(cwd));
+        let dir = conversations(&project);
+        let lease = ConversationLease::take(&dir, "fake", "7f", project.path(), &id);
+        launch.conversation = Some(lease.expect("it is free"));
+        start(&project, launch).expect_err("there is no such directory");
+        assert_eq!(leases(&project), 0, "{cwd}");
+        std::fs::write(project.path().join("here"), "").expect("a writable project");
+    }
 }
 
 #[test]

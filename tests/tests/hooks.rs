@@ -197,14 +197,47 @@ fn nothing_of_a_hook_is_left_when_its_time_is_up() {
     stop(&project, &launched.session.id);
 }
 
+/// A hook that says nothing of itself any more, nor does who is below it.
+fn unmarked(timeout: Duration, script: &str) -> Hook {
+    let mut hook = hook(timeout, script);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let clear = ["env".to_owned(), "-i".to_owned(), format!("PATH={path}")];
+    hook.command.splice(0..0, clear);
+    hook
+}
+
 #[test]
 fn a_hook_is_no_part_of_the_agents_tree() {
-    let project = Project::new();
     let waits = "(sh -c 'echo $$ > below; exec sleep 1000' &); echo $$ > hook;
         until [ -e go ]; do sleep 0.02; done; echo > done";
+    is_no_part_of_the_agents_tree(hook(LONG, waits));
+}
+
+#[test]
+fn nor_is_one_that_clears_its_environment() {
+    // Its child keeps its parent.
+    let waits = "sh -c 'echo $$ > below; exec sleep 1000' & echo $$ > hook;
+        until [ -e go ]; do sleep 0.02; done; echo > done; kill $!";
+    is_no_part_of_the_agents_tree(unmarked(LONG, waits));
+
+    let project = Project::new();
+    let waits = "sh -c 'echo $$ > below; exec sleep 1000' & echo $$ > hook; wait";
+    let hooks = on_start(&[unmarked(Duration::from_millis(500), waits)]);
+    let launched = start(&project, launch(&project, "exec sleep 1000", hooks));
+    let id = launched.session.id.clone();
+    gone(&[pid(&project, "hook"), pid(&project, "below")]);
+    wait_until("it is noted", || {
+        log(&project, &id).ends_with("timed out after 500ms\n")
+    });
+    assert_eq!(status(&project, &id), Status::Running);
+    stop(&project, &id);
+}
+
+fn is_no_part_of_the_agents_tree(waits: Hook) {
+    let project = Project::new();
     let launched = start(
         &project,
-        launch(&project, "exec sleep 1000", on_start(&[hook(LONG, waits)])),
+        launch(&project, "exec sleep 1000", on_start(&[waits])),
     );
     let id = launched.session.id.clone();
     let agent = launched.session.pid().expect("it runs").get();

@@ -4,38 +4,38 @@
 //! A file per conversation, outside of all projects. Its lock is held by the session's
 //! owner for its whole life, handed on as the session's own lease is; what stands in it
 //! says who that is. An agent may outlive its owner: so whoever gets the lock looks at the
-//! session that is named, and goes away if that may live still.
+//! session that is named, and goes away if that may live still. Where its project is not
+//! found any more, that is until the next boot.
 //!
-//! An owner that goes in order removes the file. That of one that died stays, a line or
-//! two, until the next one takes the conversation.
+//! An owner that goes in order removes the file. That of one that died stays, three
+//! short lines, until the next one takes the conversation.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::holder::{Hold, Holder, Written};
 use super::{LEASE_FLAGS, RETRY_AFTER, inode, try_exclusive};
 use crate::conversation::{InvalidConversationId, check_conversation_id};
 use crate::id::SessionId;
-use crate::observe::Observer;
 use crate::registry::{into_io, make_directories};
-use crate::store::{
-    Damage, FILE_MODE, Store, StoreError, make_own, open_own, open_own_file_to, own_uid, unlink,
-};
+use crate::store::{Damage, FILE_MODE, make_own, open_own, open_own_file_to, own_uid, unlink};
 
 /// How long a taker waits for an owner that is just going, or for another taker who finds
 /// that somebody lives.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long it waits where the session has ended, and its owner ends what is left of it:
+/// the usual grace period, and a little more.
+const PATIENCE_WITH_ENDING: Duration = Duration::from_secs(12);
+/// How often that is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The longest name of an engine that a file can be named after.
 const MAX_ENGINE_LEN: usize = 64;
-/// The longest path of a project, in bytes (`PATH_MAX`, `limits.h`).
-const MAX_PATH_LEN: usize = 4096;
 
 /// The right to hold a conversation, as long as the value lives, or whoever was handed
 /// its file. It is never unlocked, only closed.
@@ -46,26 +46,21 @@ pub struct ConversationLease {
     file: File,
 }
 
-/// A session that holds a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Its project's directory.
-    pub project: PathBuf,
-    /// The session.
-    pub session: SessionId,
-}
-
 /// A conversation could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConversationError {
     /// Another session holds it.
-    #[error("the conversation {conversation_id} is held by {}", in_words(by.as_ref()))]
+    #[error("the conversation {conversation_id} is held by {}", in_words(by.as_ref(), hold, lease))]
     Held {
         /// The conversation.
         conversation_id: String,
         /// Who holds it; `None` for somebody who has not said so yet.
         by: Option<Holder>,
+        /// How it is held, where it is known by whom.
+        hold: Hold,
+        /// The lease's file.
+        lease: PathBuf,
     },
     /// The id cannot be a conversation's.
     #[error(transparent)]
@@ -85,13 +80,23 @@ pub enum ConversationError {
     },
 }
 
-fn in_words(by: Option<&Holder>) -> String {
-    match by {
-        Some(Holder { project, session }) => format!(
-            "session {session} of {}; stop it, or wait for its end",
-            project.display()
+fn in_words(by: Option<&Holder>, hold: &Hold, lease: &Path) -> String {
+    let Some(Holder { project, session }) = by else {
+        return "a session that is being started".to_owned();
+    };
+    let (place, lease) = (project.display(), lease.display());
+    let of = format!("session {session} of {place}");
+    match hold {
+        Hold::Lives => format!("{of}; stop it, or wait for its end"),
+        Hold::Ending => format!(
+            "{of}, which has ended, and whose owner still ends what its agent left running; try again when that is over"
         ),
-        None => "a session that is being started".to_owned(),
+        Hold::NoProject => format!(
+            "{of}, where there is no project any more; if it was moved, stop the session there; if it was removed, and its agent is gone, remove {lease}"
+        ),
+        Hold::Unreadable(why) => format!(
+            "{of}, of which cannot be told whether it lives: {why}; mend that, or, if its agent is gone, remove {lease}"
+        ),
     }
 }
 
@@ -109,7 +114,8 @@ impl ConversationLease {
         project: &Path,
         session: &SessionId,
     ) -> Result<Self, ConversationError> {
-        Self::take_within(PATIENCE, dir, engine, conversation_id, project, session)
+        let patience = (PATIENCE, PATIENCE_WITH_ENDING);
+        Self::take_within(patience, dir, engine, conversation_id, project, session)
     }
 
     /// As [`take`](Self::take), for who cannot wait.
@@ -123,18 +129,12 @@ impl ConversationLease {
         project: &Path,
         session: &SessionId,
     ) -> Result<Self, ConversationError> {
-        Self::take_within(
-            Duration::ZERO,
-            dir,
-            engine,
-            conversation_id,
-            project,
-            session,
-        )
+        let patience = (Duration::ZERO, Duration::ZERO);
+        Self::take_within(patience, dir, engine, conversation_id, project, session)
     }
 
     fn take_within(
-        patience: Duration,
+        (patience, with_ending): (Duration, Duration),
         dir: &Path,
         engine: &str,
         conversation_id: &str,
@@ -149,20 +149,30 @@ impl ConversationLease {
         };
         let content = own.to_content().map_err(io("write"))?;
         let folder = make(dir).map_err(failed(dir.to_owned())("make the directory"))?;
-        let deadline = Instant::now() + patience;
-        let held = |by| ConversationError::Held {
-            conversation_id: conversation_id.to_owned(),
-            by,
+        let begun = Instant::now();
+        let held = |by: Option<(Holder, Hold)>| {
+            let (by, hold) = by.map_or((None, Hold::Lives), |(by, hold)| (Some(by), hold));
+            ConversationError::Held {
+                conversation_id: conversation_id.to_owned(),
+                by,
+                hold,
+                lease: dir.join(&name),
+            }
         };
         loop {
             let file = open(&folder, &name).map_err(io("open"))?;
             if !try_exclusive(&file).map_err(io("lock"))? {
-                if Instant::now() >= deadline {
-                    // Who was named before, and is dead, is not the one.
-                    let by = Holder::in_file(&file).map_err(io("read"))?;
-                    return Err(held(by.filter(Holder::may_live)));
+                if begun.elapsed() < patience {
+                    std::thread::sleep(RETRY_AFTER);
+                    continue;
                 }
-                std::thread::sleep(RETRY_AFTER);
+                // Who was named before, and is dead, is not the one.
+                let by = holder_in(&file).map_err(io("read"))?;
+                let is_ending = matches!(by, Some((_, Hold::Ending)));
+                if !is_ending || begun.elapsed() >= with_ending {
+                    return Err(held(by));
+                }
+                std::thread::sleep(LOOK_AGAIN);
                 continue;
             }
             let lease = Self {
@@ -174,8 +184,10 @@ impl ConversationLease {
             if !lease.is_current(&folder) {
                 continue;
             }
-            let before = Holder::in_file(&lease.file).map_err(io("read"))?;
-            if let Some(other) = before.filter(|other| *other != own && other.may_live()) {
+            let before = holder_in(&lease.file).map_err(io("read"))?;
+            // Nobody who holds the lock ends what an ended session has left.
+            let holds = |(by, hold): &(Holder, Hold)| *by != own && *hold != Hold::Ending;
+            if let Some(other) = before.filter(holds) {
                 return Err(held(Some(other)));
             }
             lease.file.write_all_at(&content, 0).map_err(io("write"))?;
@@ -244,62 +256,13 @@ impl ConversationLease {
     }
 }
 
-impl Holder {
-    /// Whether the session lives, or may live: false only where that is certain.
-    fn may_live(&self) -> bool {
-        let observed = match Store::open(&self.project) {
-            Ok(store) => Observer::new(store).observe(&self.session),
-            // Who removes a whole project ends its sessions.
-            Err(StoreError::NoProject(_)) => return false,
-            Err(_) => return true,
-        };
-        match observed {
-            Ok(Some(observation)) => observation.may_live(),
-            Ok(None) => false,
-            Err(_) => true,
-        }
-    }
-
-    fn to_content(&self) -> io::Result<Vec<u8>> {
-        let path = self.project.as_os_str().as_bytes();
-        let is_path = path.starts_with(b"/") && path.len() <= MAX_PATH_LEN;
-        if !is_path {
-            let words = format!("{} cannot be a project's path", path.escape_ascii());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
-        }
-        Ok([self.session.as_str().as_bytes(), b"\n", path, b"\n"].concat())
-    }
-
-    /// `None` where nobody has written, or not all of it: before a power loss, perhaps,
-    /// which no agent outlives.
-    fn in_file(file: &File) -> io::Result<Option<Self>> {
-        let mut content = Vec::new();
-        let most = SessionId::MAX_LEN + MAX_PATH_LEN + 3;
-        Start(file, 0).take(most as u64).read_to_end(&mut content)?;
-        Ok(Self::parse(&content))
-    }
-
-    fn parse(content: &[u8]) -> Option<Self> {
-        let (session, path) =
-            content.split_at_checked(content.iter().position(|b| *b == b'\n')?)?;
-        let path = path.strip_prefix(b"\n")?.strip_suffix(b"\n")?;
-        let is_path = path.starts_with(b"/") && path.len() <= MAX_PATH_LEN;
-        Some(Self {
-            session: SessionId::parse(std::str::from_utf8(session).ok()?).ok()?,
-            project: is_path.then(|| OsStr::from_bytes(path).into())?,
-        })
-    }
-}
-
-/// Reads a file from its start, wherever its offset is, which others share.
-struct Start<'a>(&'a File, u64);
-
-impl Read for Start<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n_read = self.0.read_at(buffer, self.1)?;
-        self.1 += n_read as u64;
-        Ok(n_read)
-    }
+/// Who is named in a lease, and how it holds it, unless it is certain that it does not.
+fn holder_in(file: &File) -> io::Result<Option<(Holder, Hold)>> {
+    let written = Written::in_file(file)?;
+    Ok(written.and_then(|written| {
+        let hold = written.hold()?;
+        Some((written.holder, hold))
+    }))
 }
 
 /// `@` is in neither of the two.

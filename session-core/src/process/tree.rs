@@ -51,6 +51,8 @@ pub struct Tree {
     /// The agent's first process, as long as it is there.
     agent: Option<Anchor>,
     root: Root,
+    /// A child of the same owner that is no member, nor is anybody below it.
+    stranger: Option<Anchor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,15 @@ impl Tree {
             id,
             agent: anchor,
             root: Root::Agent,
+            stranger: None,
         }
+    }
+
+    /// From now on whoever is the first process of `other`, with all below it, is no
+    /// member of this tree, whatever it says of itself: a program that the owner runs
+    /// beside the agent may clear its environment. One at a time; `None` for nobody.
+    pub fn leave_out(&mut self, other: Option<&Self>) {
+        self.stranger = other.and_then(|other| other.agent);
     }
 
     /// The pids of everybody who lives in the tree now.
@@ -316,7 +326,7 @@ impl Tree {
             for child in sys::children(parent)? {
                 // A descendant whose parent died in this moment belongs to the root now.
                 let ours = |stat: &sys::Stat| stat.ppid == parent || stat.ppid == root;
-                if self.is_other_sessions(child)? {
+                if is_anchored(self.stranger, child) || self.is_other_sessions(child)? {
                     continue;
                 }
                 match find(child, ours)? {
@@ -339,7 +349,8 @@ impl Tree {
         };
         for pid in sys::all_pids()? {
             let known = members.iter().any(|member| member.pid == pid);
-            if known || !is_ours(pid)? || sys::lease_of(pid, LEASE_FD)?.is_some() {
+            let is_left_out = known || is_anchored(self.stranger, pid);
+            if is_left_out || !is_ours(pid)? || sys::lease_of(pid, LEASE_FD)?.is_some() {
                 continue;
             }
             let mut still_ours = Ok(true);
@@ -356,7 +367,7 @@ impl Tree {
     /// Whether `pid` belongs to a session that the agent started: its supervisor,
     /// or, where that has died, its agent.
     fn is_other_sessions(&self, pid: Pid) -> io::Result<bool> {
-        if self.is_agent(pid) {
+        if is_anchored(self.agent, pid) {
             return Ok(false);
         }
         if self.is_other_owner(pid)? {
@@ -377,17 +388,18 @@ impl Tree {
     /// it runs in an environment that somebody kept.
     fn own_mark(&self) -> io::Result<Option<String>> {
         match self.agent {
-            Some(agent) if self.is_agent(agent.pid) => sys::session_mark(agent.pid),
+            Some(agent) if is_anchored(self.agent, agent.pid) => sys::session_mark(agent.pid),
             _ => Ok(None),
         }
     }
+}
 
-    fn is_agent(&self, pid: Pid) -> bool {
-        self.agent.is_some_and(|agent| {
-            let is_same = |stat: sys::Stat| stat.start_ticks == agent.start_ticks;
-            agent.pid == pid && matches!(sys::look(pid), sys::Look::Found(stat) if is_same(stat))
-        })
-    }
+/// Whether `pid` is, by now, the process that was verified.
+fn is_anchored(anchor: Option<Anchor>, pid: Pid) -> bool {
+    anchor.is_some_and(|anchor| {
+        let is_same = |stat: sys::Stat| stat.start_ticks == anchor.start_ticks;
+        anchor.pid == pid && matches!(sys::look(pid), sys::Look::Found(stat) if is_same(stat))
+    })
 }
 
 /// Every living process of this user that says in its environment to which session

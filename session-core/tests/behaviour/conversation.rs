@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use session_core::{ConversationError, ConversationLease, SessionId};
+use session_core::{ConversationError, ConversationLease, Outcome, SessionId, SessionManager};
 
 use crate::observe::{left_elsewhere, left_running};
 use crate::processes::{Agent, ended};
@@ -93,13 +93,82 @@ fn an_agent_that_outlived_its_owner_holds_it_still() {
 fn what_a_dead_owner_left_is_in_nobodys_way() {
     let project = Project::new();
     let dir = leases(&project);
-    let gone = tempfile::tempdir().expect("a directory").path().to_owned();
-    drop(ConversationLease::take(&dir, "claude", "7f:1", &gone, &id("a")).expect("free"));
-    drop(take(&dir, &project, &id("unrecorded")).expect("that project is gone"));
+    drop(take(&dir, &project, &id("unrecorded")).expect("free"));
+    drop(take(&dir, &project, &id("first")).expect("it was never recorded"));
     fs::write(&names(&dir)[0], "torn").expect("writable");
     drop(take(&dir, &project, &id("second")).expect("it tells of nobody"));
     let content = fs::read_to_string(&names(&dir)[0]).expect("a lease");
-    assert_eq!(content, format!("second\n{}\n", project.path().display()));
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("it is told");
+    let place = project.path().display();
+    assert_eq!(content, format!("second\n{place}\n{boot}"));
+}
+
+#[test]
+fn a_living_agent_holds_it_wherever_its_project_was_moved() {
+    let (place, other) = (tempfile::tempdir().expect("a directory"), Project::new());
+    let dir = leases(&other);
+    let (before, after) = (place.path().join("before"), place.path().join("after"));
+    let take_from = |project: &Path, id: &SessionId| {
+        ConversationLease::take(&dir, "claude", "7f:1", project, id)
+    };
+    fs::create_dir(&before).expect("writable");
+    SessionManager::create(&before).expect("an empty directory");
+    drop(take_from(&before, &id("first")).expect("nobody holds it"));
+    fs::rename(&before, &after).expect("writable");
+    let error = take(&dir, &other, &id("second")).expect_err("it may live");
+    let lease = names(&dir).remove(0);
+    let words = format!(
+        "if it was removed, and its agent is gone, remove {}",
+        lease.display()
+    );
+    assert!(error.ends_with(&words), "{error}");
+
+    // No agent lives since before this machine was started.
+    let content = fs::read_to_string(&lease).expect("a lease");
+    let boot = content.lines().last().expect("the boot");
+    let earlier = content.replace(boot, "00000000-0000-4000-8000-000000000000");
+    fs::write(&lease, earlier).expect("writable");
+    take(&dir, &other, &id("second")).expect("its agent is gone");
+}
+
+#[test]
+fn who_cannot_be_read_holds_it_and_what_to_do_is_said() {
+    let (project, other) = (Project::new(), Project::new());
+    let dir = leases(&project);
+    let damaged = project.plant("damaged", "{");
+    drop(take(&dir, &project, &damaged).expect("nobody holds it"));
+    let error = take(&dir, &other, &id("second")).expect_err("it may live");
+    let record = project.inside("sessions/damaged.json");
+    for path in [&record, &names(&dir)[0]] {
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn who_has_ended_holds_it_until_its_owner_goes() {
+    let (project, other) = (Project::new(), Project::new());
+    let dir = leases(&project);
+    let mut claim = project.running(ended());
+    let holder = claim.session().id.clone();
+    let lease = take(&dir, &project, &holder).expect("nobody holds it");
+    claim.finish(Outcome::Exited { code: 0 }).expect("it ends");
+    let at_once =
+        ConversationLease::take_at_once(&dir, "claude", "7f:1", other.path(), &id("second"));
+    let error = at_once.expect_err("its owner is not through").to_string();
+    let words = format!(
+        "session {holder} of {}, which has ended",
+        project.path().display()
+    );
+    assert!(error.contains(&words), "{error}");
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| take(&dir, &other, &id("second")));
+        // For longer than another session is waited for.
+        std::thread::sleep(std::time::Duration::from_millis(800));
+        assert!(!taken.is_finished());
+        lease.release().expect("ours");
+        let taken = taken.join().expect("no panic");
+        taken.expect("nobody holds it any more");
+    });
 }
 
 #[test]

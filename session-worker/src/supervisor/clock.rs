@@ -1,7 +1,39 @@
+//! The times that an owner waits for.
+//!
 //! A session's timeout: it counts while the agent may run, not while it is
 //! suspended, nor while the machine sleeps (`CLOCK_MONOTONIC`).
 
 use std::time::{Duration, Instant};
+
+/// How soon what failed is tried again; doubles up to the longest.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The next one of several tries, each after a longer pause than the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Again {
+    pub(super) at: Instant,
+    pause: Duration,
+}
+
+impl Again {
+    /// The first one, `pause` from now.
+    pub(super) fn after(pause: Duration) -> Self {
+        Self {
+            at: Instant::now() + pause,
+            pause,
+        }
+    }
+
+    /// The one after `before`, if there was one.
+    pub(super) fn next(before: Option<Self>) -> Self {
+        Self::after(before.map_or(TRY_AGAIN, |again| (again.pause * 2).min(PAUSE_MAX)))
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.at <= Instant::now()
+    }
+}
 
 /// A countdown that can be held.
 #[derive(Debug)]

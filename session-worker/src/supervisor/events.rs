@@ -14,7 +14,7 @@ use session_core::{
     Timestamp, WaitStatus, WriteError, error_chain, failpoint,
 };
 
-use super::clock::Countdown;
+use super::clock::{Again, Countdown};
 use super::ending::{Cause, Ending, Progress};
 use super::hooks::{Moment, Runner};
 use super::listener::Listener;
@@ -23,10 +23,6 @@ use super::server::{Server, Ticket};
 use crate::handover::{Order, Report, ReportWriter};
 use crate::process_worker::ProcessWorker;
 use crate::signals::Signals;
-
-/// How soon a record that could not be written is tried again; doubles up to the longest.
-const WRITE_AGAIN: Duration = Duration::from_millis(100);
-const WRITE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// An owner whose agent was started.
 #[derive(Debug)]
@@ -40,6 +36,10 @@ pub(super) struct Supervisor {
     /// Kept until nothing is left of the agent's tree.
     conversation: Option<ConversationLease>,
     listener: Option<Listener>,
+    /// When the conversation that was heard is tried to be held and recorded again.
+    learn_again: Option<Again>,
+    /// Whether another living session was found to hold the conversation that was heard.
+    is_anothers: bool,
     hooks: Runner,
     ending: Option<Ending>,
     /// How and when the agent's first process ended, from when that was seen.
@@ -47,7 +47,7 @@ pub(super) struct Supervisor {
     /// What was sent to the agent on request.
     sent: Sent,
     waiters: Vec<Ticket>,
-    write_again: Option<(Instant, Duration)>,
+    write_again: Option<Again>,
     look_at_lease: Option<Instant>,
     /// `.monoco`, open as long as its removals are told: that of `sessions/` above all.
     base: Option<OwnedFd>,
@@ -82,6 +82,8 @@ impl Supervisor {
             countdown: parts.countdown,
             conversation: parts.conversation,
             listener: parts.listener,
+            learn_again: None,
+            is_anothers: false,
             hooks: parts.hooks,
             ending: None,
             end: None,
@@ -168,7 +170,8 @@ impl Supervisor {
                 .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
         );
         let listener = self.listener.as_ref().and_then(Listener::watched);
-        fds.extend(listener.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let beside = listener.into_iter().chain(self.hooks.watched());
+        fds.extend(beside.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         // Interrupted or refused: the turn that follows finds out what is due.
@@ -190,11 +193,13 @@ impl Supervisor {
             (None, Some(_)) => None,
             (None, None) => self.countdown.deadline(),
         };
-        let write_again = self.write_again.map(|(at, _)| at);
+        let at = |again: Option<Again>| again.map(|again| again.at);
         [
             ending,
             self.server.deadline(),
-            write_again,
+            at(self.write_again),
+            at(self.learn_again),
+            self.listener.as_ref().and_then(Listener::deadline),
             self.look_at_lease,
             self.hooks.deadline(),
         ]
@@ -349,7 +354,7 @@ impl Supervisor {
     /// Records the end of the agent's first process as soon as it has ended; the
     /// rest of its tree is ended afterwards.
     fn record_end(&mut self) {
-        if self.is_recorded() || self.write_again.is_some_and(|(at, _)| !due(at)) {
+        if self.is_recorded() || self.write_again.is_some_and(|again| !again.is_due()) {
             return;
         }
         let Some((outcome, words, at)) = self.see_end() else {
@@ -364,9 +369,7 @@ impl Supervisor {
             }
             Err(_) => {
                 // Nothing is more important than this: try for ever.
-                let again = |(_, pause): (Instant, Duration)| (pause * 2).min(WRITE_PAUSE_MAX);
-                let pause = self.write_again.map_or(WRITE_AGAIN, again);
-                self.write_again = Some((Instant::now() + pause, pause));
+                self.write_again = Some(Again::next(self.write_again));
                 self.look_at_lease = Some(Instant::now());
             }
         }

@@ -4,18 +4,21 @@
 //! its own, and the owner goes on waiting for whatever comes.
 //!
 //! A hook is no part of the agent's tree, although it is a child of the owner, as the
-//! agent is: it says in its environment that it belongs to a session of another name, and
-//! by that name its own tree is found, too, daemons among them. So it is neither frozen
-//! nor ended with the agent; and when it has ended, or its time is up, nothing of it is
-//! left. Only where the owner is killed it is on its own.
+//! agent is. While its first process runs, this is known by that, with all below it. And
+//! it says in its environment that it belongs to a session of another name, by which its
+//! own tree is found, too, daemons among them. So it is neither frozen nor ended with the
+//! agent; and when it has ended, or its time is up, nothing of it is left. Only who clears
+//! the environment, and outlives its parent, is taken for the agent's; and where the owner
+//! is killed a hook is on its own.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use session_core::process::{SESSION_ID_VAR, Tree};
 use session_core::{
@@ -67,11 +70,21 @@ struct Running {
     timeout: Duration,
     deadline: Instant,
     pid: i32,
+    /// Until its program runs, which a slow filesystem may take long for.
+    starting: Option<Starting>,
     tree: Tree,
     /// How its first process ended, once it has, as far as that was told.
     ended: Option<Option<WaitStatus>>,
     killing: Option<Killing>,
     timed_out: bool,
+}
+
+/// A program that is being executed.
+#[derive(Debug)]
+struct Starting {
+    program: Program,
+    /// Readable once it runs, or cannot.
+    exec_error: OwnedFd,
 }
 
 /// Nothing of the hook is to be left.
@@ -121,6 +134,17 @@ impl Runner {
         self.running.is_some() || !self.waiting.is_empty()
     }
 
+    /// The tree of the one that runs.
+    pub(super) fn tree(&self) -> Option<&Tree> {
+        self.running.as_ref().map(|running| &running.tree)
+    }
+
+    /// Readable when [`turn`](Self::turn) is due before a child ends.
+    pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
+        let starting = self.running.as_ref()?.starting.as_ref()?;
+        Some(starting.exec_error.as_fd())
+    }
+
     /// When [`turn`](Self::turn) is due even if no child ends.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let running = self.running.as_ref()?;
@@ -168,6 +192,9 @@ impl Runner {
 impl Running {
     /// `None` while it is not over; then why it failed, if it did.
     fn turn(&mut self, now: Instant) -> Option<Option<String>> {
+        if let Some(why) = self.cannot_start() {
+            return Some(Some(why));
+        }
         if self.killing.is_none() {
             self.timed_out = self.ended.is_none() && now >= self.deadline;
             if self.ended.is_none() && !self.timed_out {
@@ -197,6 +224,16 @@ impl Running {
         None
     }
 
+    /// Why there will be no program, once that is known.
+    fn cannot_start(&mut self) -> Option<String> {
+        let starting = self.starting.take_if(|starting| starting.is_over())?;
+        match read_errno(&starting.exec_error) {
+            Ok(None) => None,
+            Ok(Some(errno)) => Some(error_chain(&starting.program.exec_error(errno))),
+            Err(error) => Some(format!("cannot be started: {error}")),
+        }
+    }
+
     fn failure(&self) -> Option<String> {
         if self.timed_out {
             return Some(format!("timed out after {:?}", self.timeout));
@@ -207,6 +244,14 @@ impl Running {
             Some(WaitStatus::Signaled { signal, .. }) => Some(format!("killed by signal {signal}")),
             None => Some("nobody was told how it ended".to_owned()),
         }
+    }
+}
+
+impl Starting {
+    fn is_over(&self) -> bool {
+        let mut fds = [PollFd::new(&self.exec_error, PollFlags::IN)];
+        // Interrupted or refused: the next turn finds it out.
+        matches!(rustix::event::poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
     }
 }
 
@@ -229,15 +274,10 @@ fn start(
     program.set(HOOK_SESSION_VAR, session.id.as_str());
     program.set(SESSION_ID_VAR, mark.as_str());
     let image = program.image().map_err(|e| error_chain(&e))?;
+    // Its program has its time, too, to be found and read.
+    let now = Instant::now();
     let forked = fork(&image, &waiting.record, claim, max_files)
         .map_err(|e| format!("cannot be started: {e}"))?;
-    // Until its program runs, a hook cannot be told from the agent's own.
-    match read_errno(&forked.exec_error) {
-        Ok(None) => {}
-        Ok(Some(errno)) => return Err(error_chain(&program.exec_error(errno))),
-        Err(error) => return Err(format!("cannot be started: {error}")),
-    }
-    let now = Instant::now();
     let timeout = waiting.hook.timeout;
     let far = now + Duration::from_secs(365 * 86_400);
     let pid = Pid::new(forked.pid.into()).expect("fork returns pids greater than 1");
@@ -248,6 +288,10 @@ fn start(
         timeout,
         deadline: now.checked_add(timeout).unwrap_or(far),
         pid: forked.pid,
+        starting: Some(Starting {
+            program,
+            exec_error: forked.exec_error,
+        }),
         tree: Tree::of(mark, handle.as_ref()),
         ended: None,
         killing: None,
@@ -293,4 +337,49 @@ fn note(claim: &Claim, title: &str, why: &str) {
     let _ = claim
         .append_hooks_log()
         .and_then(|mut log| log.write_all(line.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filesystem may keep a program from being executed for as long as it likes.
+    #[test]
+    fn a_program_that_does_not_come_to_run_keeps_nobody_and_has_its_time() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .expect("sleep can be executed");
+        let pid = Pid::new(child.id().into()).expect("a pid");
+        let handle = ProcessHandle::open(pid).expect("it lives");
+        let (exec_error, told) = rustix::pipe::pipe().expect("a pipe");
+        let now = Instant::now();
+        let timeout = Duration::from_secs(60);
+        let mut running = Running {
+            title: "a hook".to_owned(),
+            timeout,
+            deadline: now + timeout,
+            pid: pid.get(),
+            starting: Some(Starting {
+                program: Program::inheriting_env(vec!["hook".into()]),
+                exec_error,
+            }),
+            tree: Tree::of(SessionId::random(), handle.as_ref()),
+            ended: None,
+            killing: None,
+            timed_out: false,
+        };
+        assert_eq!(running.turn(now), None);
+        assert_eq!(running.turn(now + timeout), None);
+        child.wait().expect("it was killed");
+        running.ended = Some(Some(WaitStatus::Exited { code: 0 }));
+        let why = running.turn(now + timeout).flatten();
+        assert_eq!(why.as_deref(), Some("timed out after 60s"));
+
+        let errno = libc::ENOENT.to_ne_bytes();
+        rustix::io::write(&told, &errno).expect("somebody reads");
+        let why = running.turn(now).flatten();
+        assert_eq!(why.as_deref(), Some("hook: not found"));
+        assert!(running.starting.is_none());
+    }
 }
