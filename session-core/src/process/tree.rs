@@ -154,7 +154,7 @@ impl Tree {
         let mut refused = None;
         for member in &members {
             // It may have become another session's supervisor since it was found.
-            let is_agent = self.is_agent(member.pid);
+            let is_agent = is_anchored(self.agent, member.pid);
             if !is_agent && self.is_other_owner(member.pid).map_err(TreeError::Look)? {
                 continue;
             }
