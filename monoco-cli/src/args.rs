@@ -34,13 +34,16 @@ pub(crate) use serve::{LogFormat, Serve, ServeOptions};
 pub(crate) use service::{Service, ServiceStatus, ServiceVerb};
 pub(crate) use signal::{SignalNumber, name as signal_name};
 
+/// The widest that help is on any terminal.
+const MAX_WIDTH: usize = 79;
+
 /// Keeps sessions of AI coding agents: they outlive the terminal, and no status
 /// is ever made up.
 #[derive(Debug, Parser)]
 #[command(
     name = "monoco",
     version,
-    max_term_width = 79,
+    max_term_width = MAX_WIDTH,
     arg_required_else_help = true,
     after_long_help = "\
 A session is named by its id, a unique prefix of it, or its name.
@@ -62,13 +65,21 @@ was stopped; 124 when its time was up; 127 when the program does not exist,
 error."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+// Its documentation would become the command's.
+#[derive(Debug, Arguments)]
+#[group(skip)]
+struct Place {
     /// The project's directory, instead of searching upwards for .monoco, then
     /// for .git (or set MONOCO_PROJECT)
     #[arg(long, value_name = "DIR")]
     project: Vec<PathBuf>,
-
-    #[command(subcommand)]
-    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,12 +113,19 @@ impl Args {
     /// global argument of clap's: of two values before and after a verb those
     /// lose one without a word.
     pub(crate) fn tree() -> Command {
-        let command = <Self as CommandFactory>::command();
-        let project = command
-            .get_arguments()
-            .find(|arg| arg.get_id() == "project");
-        let project = project.expect("it is declared above").clone();
-        with_project(command, &project)
+        with_project(<Self as CommandFactory>::command())
+    }
+
+    /// The same with nothing but the verb that a line begins with, where it is one of
+    /// those that are used most: to make the others takes longer than to read the line.
+    fn tree_for(line: &[OsString]) -> Command {
+        let verb = match line.get(1).and_then(|word| word.to_str()) {
+            Some("run") => Run::augment_args(Command::new("run")),
+            Some("ps") => Ps::augment_args(Command::new("ps")),
+            _ => return crate::command(),
+        };
+        let command = Command::new("monoco").max_term_width(MAX_WIDTH);
+        with_project(Place::augment_args(command).subcommand(verb))
     }
 
     /// Reads a command line, whose first word is the program's name.
@@ -115,23 +133,23 @@ impl Args {
         line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
         let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
-        let mut command = crate::command();
+        let mut command = Self::tree_for(&line);
         let mut matches = command.try_get_matches_from_mut(&line)?;
         if run::is_for_engine(&matches) {
-            command = run::with_prompt(crate::command());
+            command = run::with_prompt(Self::tree_for(&line));
             matches = command.try_get_matches_from_mut(&line)?;
         }
         let mut args = Self::from_arg_matches(&matches)?;
-        args.project = projects(&matches);
+        args.place.project = projects(&matches);
         let refusal = match &mut args.verb {
             Verb::Service(Service {
                 verb: ServiceVerb::Install(install),
             }) => {
-                install.options.projects = std::mem::take(&mut args.project);
+                install.options.projects = std::mem::take(&mut args.place.project);
                 install.options.refusal_as_service()
             }
             Verb::Serve(serve) => {
-                serve.options.projects = std::mem::take(&mut args.project);
+                serve.options.projects = std::mem::take(&mut args.place.project);
                 serve.options.refusal()
             }
             Verb::Resume(resume) => {
@@ -152,23 +170,30 @@ impl Args {
 
     /// The one project that was named.
     pub(crate) fn project(&self) -> Option<&Path> {
-        self.project.first().map(PathBuf::as_path)
+        self.place.project.first().map(PathBuf::as_path)
     }
 
     /// Most commands are about one project.
     fn refusal(&self) -> Option<String> {
-        let several = self.project.len() > 1;
+        let several = self.place.project.len() > 1;
         several
             .then(|| "'--project' can be given once: this command is about one project".to_owned())
     }
 }
 
-fn with_project(command: Command, project: &clap::Arg) -> Command {
+/// `--project` after every verb as well.
+fn with_project(command: Command) -> Command {
+    let place = Place::augment_args(Command::new("place"));
+    let project = place.get_arguments().next();
+    below(command, project.expect("it is declared above"))
+}
+
+fn below(command: Command, project: &clap::Arg) -> Command {
     command.mut_subcommands(|subcommand| {
         let has_it = subcommand
             .get_arguments()
             .any(|arg| arg.get_id() == "project");
-        let subcommand = with_project(subcommand, project);
+        let subcommand = below(subcommand, project);
         if has_it {
             subcommand
         } else {

@@ -91,8 +91,10 @@ pub(crate) struct Run {
 /// Whether `run` was asked to give a prompt to an engine, and its words are none of a
 /// command.
 pub(super) fn is_for_engine(matches: &ArgMatches) -> bool {
-    let run = matches.subcommand_matches("run");
-    run.is_some_and(|run| run.contains_id("engine") || run.contains_id("prompt"))
+    let Some(("run", run)) = matches.subcommand() else {
+        return false;
+    };
+    run.contains_id("engine") || run.contains_id("prompt")
 }
 
 /// The command tree in which `run` takes a prompt.
