@@ -104,6 +104,12 @@ pub(crate) enum CliError {
         engine: String,
         conversation: String,
     },
+    /// It lives, and was to be given what only a new session can be.
+    #[error(
+        "session `{name}` is {status}: it goes on as it is, without a prompt or options, which \
+         are for the conversation of one that has ended"
+    )]
+    NotEnded { name: String, status: String },
     /// Sessions were to be thawed with what only a new one can be given.
     #[error(
         "-d, -t, -p and arguments are for the conversation of one session that has ended: name \
@@ -112,8 +118,8 @@ pub(crate) enum CliError {
     OnlyGoesOn,
     /// There is nothing to recover of it.
     #[error(
-        "session {0} was not lost, has no known conversation, or is continued already; `monoco \
-         resume {0}` goes on with one that has ended"
+        "session {0} was not lost, or has no known conversation; `monoco resume {0}` goes on \
+         with one that has ended"
     )]
     NotLost(SessionId),
     /// Nothing says who is to be told the prompt.

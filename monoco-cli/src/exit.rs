@@ -113,6 +113,7 @@ impl Exit {
             | CliError::NotContinued(_)
             | CliError::Forgotten { .. }
             | CliError::NotLost(_)
+            | CliError::NotEnded { .. }
             | CliError::Prompt(_)
             | CliError::Service(_)
             | CliError::Serve(_)

@@ -160,3 +160,42 @@ fn a_name_that_another_session_has_by_now_stops_nobody() {
         stage.run(&["kill", other.trim_end()]).ok();
     });
 }
+
+#[test]
+fn a_lost_session_keeps_its_name_where_it_goes_on() {
+    check(|stage, stub| {
+        for (name, words) in [
+            ("recovered", &["recover", "--yes"][..]),
+            ("resumed", &["resume", "resumed", "go on"]),
+        ] {
+            stub.be("hangs");
+            let words_of_start = ["run", "-d", "-e", "claude", "--name", name, name];
+            let id = stage.run(&words_of_start).ok().out().trim_end().to_owned();
+            wait_until("the model is asked", || {
+                stub.heard().iter().flatten().any(|said| said == name)
+            });
+            stage.lose_power();
+            stub.be("answers");
+            stage.run(words).ok();
+            let next = stage.continuation(&id);
+            assert_eq!(stage.ended_as("succeeded", &next)["name"], name);
+        }
+    });
+}
+
+#[test]
+fn a_living_session_is_not_given_a_prompt() {
+    check(|stage, stub| {
+        stub.be("hangs");
+        let words = ["run", "-d", "-e", "claude", "--name", "busy", "work"];
+        stage.run(&words).ok();
+        stage.run(&["suspend", "busy"]).ok();
+        for words in [&["resume", "busy", "more"][..], &["resume", "-d", "busy"]] {
+            stage
+                .run(words)
+                .complains(125, &["`busy` is suspended", "without a prompt"]);
+        }
+        assert_eq!(stage.project().ids(&["--status", "suspended"]).len(), 1);
+        stage.run(&["kill", "busy"]).ok();
+    });
+}

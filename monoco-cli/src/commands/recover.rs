@@ -1,13 +1,13 @@
 //! `monoco recover`: go on with the conversations of sessions that were lost.
 
 use serde::Serialize;
-use session_core::{Session, SessionId, SessionManager, Timestamp, error_chain};
+use session_core::{Observation, Session, SessionId, SessionManager, Timestamp, error_chain};
 use session_worker::Launcher;
 
 use super::run::{parent, tell_added};
 use super::start::note;
 use crate::args::Recover;
-use crate::continuation::{Continuation, lost};
+use crate::continuation::{Continuation, NotContinued, lost, successor};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::ago;
@@ -15,9 +15,13 @@ use crate::output::table::{Cell, Style, Table};
 use crate::output::{self, json};
 
 pub(super) fn recover(manager: &SessionManager, args: &Recover) -> Result<Exit, CliError> {
-    let lost = asked_for(manager, lost(&manager.list()?.sessions), &args.ids)?;
+    let lost = asked_for(manager, &manager.list()?.sessions, &args.ids)?;
     let continuation = Continuation::of(manager)?;
     continuation.tell_warnings();
+    if lost.is_empty() && !args.json {
+        output::words("there is nothing to recover");
+        return Ok(Exit::SUCCESS);
+    }
     if args.yes {
         return act(manager, &continuation, &lost);
     }
@@ -26,28 +30,39 @@ pub(super) fn recover(manager: &SessionManager, args: &Recover) -> Result<Exit, 
         json::print_array(&planned.collect::<Vec<_>>())?;
         return Ok(Exit::SUCCESS);
     }
-    if lost.is_empty() {
-        output::words("there is nothing to recover");
-        return Ok(Exit::SUCCESS);
-    }
     table(&lost, &continuation).print()?;
-    output::words("nothing was done; `monoco recover --yes` goes on with these");
+    let n = lost.iter().filter(|old| continuation.check(old).is_ok());
+    output::words(&match n.count() {
+        0 => "none of these can go on by itself; `monoco rm` forgets one".to_owned(),
+        n => format!(
+            "nothing was done; `monoco recover --yes` goes on with {n} of {}",
+            lost.len()
+        ),
+    });
     Ok(Exit::SUCCESS)
 }
 
 /// Of those that were lost the ones that were named, if any were.
 fn asked_for(
     manager: &SessionManager,
-    lost: Vec<Session>,
+    seen: &[Observation],
     names: &[String],
 ) -> Result<Vec<Session>, CliError> {
+    let lost = lost(seen);
     if names.is_empty() {
         return Ok(lost);
     }
+    let successor_of = |session: &Session| successor(seen, session);
     let find = |name: &String| {
         let id = manager.resolve(name)?;
-        let found = lost.iter().find(|session| session.id == id);
-        found.cloned().ok_or(CliError::NotLost(id))
+        if let Some(found) = lost.iter().find(|session| session.id == id) {
+            return Ok(found.clone());
+        }
+        let session = seen.iter().find(|seen| seen.session.id == id);
+        match session.and_then(|seen| successor_of(&seen.session)) {
+            Some(by) => Err(NotContinued::Already { id, by: by.clone() }.into()),
+            None => Err(CliError::NotLost(id)),
+        }
     };
     names.iter().map(find).collect()
 }
@@ -132,9 +147,9 @@ fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
     let now = Timestamp::now();
     let mut table = Table::new([
         "ID",
+        "NAME",
         "ISSUE",
         "ENGINE",
-        "CONVERSATION",
         "CREATED",
         "DIRECTORY",
         "WHY NOT",
@@ -142,9 +157,9 @@ fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
     for session in lost {
         table.push([
             Cell::new(session.id.as_str()),
+            Cell::new(session.name.as_deref().unwrap_or_default()),
             Cell::new(&*session.issue_id),
             Cell::new(session.engine.as_deref().unwrap_or_default()),
-            Cell::new(session.conversation_id.as_deref().unwrap_or_default()),
             Cell::new(ago::ago(session.created_at, now)),
             Cell::new(cwd(session).unwrap_or_default()),
             Cell::styled(

@@ -12,7 +12,7 @@ use crate::args::Resume;
 use crate::continuation::Continuation;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output;
+use crate::{describe, output};
 
 /// How much of an id is shown in listings.
 const SHORT_ID_LEN: usize = 8;
@@ -51,14 +51,30 @@ fn is_session(manager: &SessionManager, word: &str) -> bool {
 
 fn thaw(manager: &SessionManager, args: &Resume) -> Result<Exit, CliError> {
     let for_ended = args.detach || args.timeout.is_some() || args.prompt.is_some();
-    if for_ended || !args.extra.is_empty() {
-        return Err(CliError::OnlyGoesOn);
+    let mut others = args.words.iter().skip(1);
+    let is_prompt = |word: &String| !is_session(manager, word) && manager.resolve(word).is_err();
+    if for_ended || !args.extra.is_empty() || others.any(is_prompt) {
+        // Before anything is touched.
+        return Err(refusal(manager, &args.words[0]));
     }
     each(manager, &args.words, |id| {
         let so = "; to go on with its conversation, name it alone, and give the prompt with -p";
         let resumed = manager.resume(id);
         resumed.map(drop).map_err(|error| CliError::act(error, so))
     })
+}
+
+/// Why the session `name` is not given what only a new one can be.
+fn refusal(manager: &SessionManager, name: &str) -> CliError {
+    let seen = manager.resolve(name).and_then(|id| manager.get(&id));
+    match seen {
+        Ok(seen) if seen.shown().end().is_none() => CliError::NotEnded {
+            name: name.to_owned(),
+            status: describe::status(&seen),
+        },
+        Ok(_) => CliError::OnlyGoesOn,
+        Err(error) => error.into(),
+    }
 }
 
 fn go_on(manager: &SessionManager, old: &Session, args: &Resume) -> Result<Exit, CliError> {
@@ -78,6 +94,9 @@ fn go_on(manager: &SessionManager, old: &Session, args: &Resume) -> Result<Exit,
     tell_added(&engine.name, &added);
     launch.session.parent_id = parent();
     launch.session.timeout = args.timeout.or(launch.session.timeout);
+    // Of one that was lost nobody else will record it, and its name is free then. What
+    // cannot be recorded now is by whoever looks next.
+    let _ = manager.settle(&old.id);
     let id = launch.session.id.clone();
     let exit = start(manager, launch, args.detach, None)?;
     if let Some(id) = id

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use session_core::{Outcome, Session, SessionId, SessionManager};
+use session_core::{Outcome, Session, SessionId, SessionManager, VerdictKind};
 
 use crate::args::Wait;
 use crate::describe;
@@ -62,6 +62,12 @@ fn until_end(
 /// says why.
 pub(super) fn told(session: &Session) -> Exit {
     let id = &session.id;
+    if let (Some(engine), Some(verdict)) = (&session.engine, session.verdict())
+        && !matches!(verdict.kind, VerdictKind::Succeeded | VerdictKind::Unknown)
+    {
+        let says = describe::verdict(verdict);
+        output::words(&format!("session {id}: {engine} says: {says}"));
+    }
     match session.outcome() {
         Some(Outcome::Exited { .. } | Outcome::Signaled { .. }) => {}
         Some(outcome) => {

@@ -21,7 +21,7 @@ pub(crate) use plan::{lost, successor};
 
 use crate::commands::run::hooks;
 use crate::config::Config;
-use crate::engines::{Added, Engine, Engines, EnginesError, NoResume};
+use crate::engines::{Added, Conversation, Engine, Engines, EnginesError, NoResume};
 use crate::error::CliError;
 use crate::{describe, output, xdg};
 
@@ -37,6 +37,9 @@ pub(crate) enum NotContinued {
     /// The engine tells its conversations, and this one it did not.
     #[error("session {id} has ended before {engine} told which conversation it holds")]
     NoConversation { id: SessionId, engine: String },
+    /// The engine has none.
+    #[error("{0} has no conversations to continue (`conversation = \"none\"`)")]
+    NoConversations(String),
     /// There is no such engine any more, or its file cannot be read.
     #[error(transparent)]
     Engine(#[from] EnginesError),
@@ -129,12 +132,16 @@ impl<'a> Continuation<'a> {
             id: session.id.clone(),
             status: session.status(),
         })?;
+        let engine = self.engines.get(engine)?;
         let conversation = session.conversation_id.as_deref();
-        let conversation = conversation.ok_or_else(|| NotContinued::NoConversation {
-            id: session.id.clone(),
-            engine: engine.to_owned(),
+        let conversation = conversation.ok_or_else(|| match engine.conversation {
+            Conversation::None => NotContinued::NoConversations(engine.name.clone()),
+            _ => NotContinued::NoConversation {
+                id: session.id.clone(),
+                engine: engine.name.clone(),
+            },
         })?;
-        Ok((self.engines.get(engine)?, conversation))
+        Ok((engine, conversation))
     }
 
     /// Why a lost session cannot go on by itself, as far as can be told before it is tried.
@@ -190,7 +197,10 @@ impl<'a> Continuation<'a> {
             return Ok(None);
         };
         let living = self.manager.living()?.sessions;
-        let taken = living.iter().any(|seen| seen.session.name == old.name);
+        let is_other =
+            |seen: &&Observation| seen.session.id != old.id && seen.shown().end().is_none();
+        let mut others = living.iter().filter(is_other);
+        let taken = others.any(|seen| seen.session.name == old.name);
         if taken {
             output::words(&format!("the name {name} is another session's by now"));
         }

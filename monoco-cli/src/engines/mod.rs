@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use engine::{Added, Engine, NoResume, Source};
+pub(crate) use engine::{Added, Conversation, Engine, NoResume, Source};
 use session_worker::Reading;
 
 use file::{Damage, Entries, Entry};

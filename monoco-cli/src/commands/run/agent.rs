@@ -123,7 +123,12 @@ fn issue(project: &Path, id: &str) -> Option<Found> {
     found
 }
 
-/// A path from the project's directory on, in which most agents are started.
+/// A path as the agent has it: from where it is started on, if that is the project's
+/// directory.
 fn below<'a>(project: &Path, path: &'a Path) -> &'a Path {
-    path.strip_prefix(project).unwrap_or(path)
+    let is_here = std::env::current_dir().is_ok_and(|here| here == project);
+    match path.strip_prefix(project) {
+        Ok(below) if is_here => below,
+        _ => path,
+    }
 }

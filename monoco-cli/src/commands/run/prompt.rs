@@ -29,7 +29,9 @@ pub(super) struct Issue<'a> {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PromptError {
     /// There is nothing in it.
-    #[error("there is nothing to tell the engine: give it words, an issue (-i) or a role (-r)")]
+    #[error(
+        "there is nothing to tell the engine: give it words before any `--`, -p TEXT, an issue (-i) or a role (-r)"
+    )]
     Empty,
     /// The system would refuse it.
     #[error(
