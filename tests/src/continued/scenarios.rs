@@ -121,6 +121,10 @@ pub fn recovers(stage: &Stage, model: &dyn Model, engines: &[&str], how: Recover
     let begin = |(n, engine): (usize, &&str)| {
         let id = stage.start(engine, &prompt(n));
         wait_until("the model is asked", || n_heard(model, &[&prompt(n)]) > 0);
+        let conversation = stage.conversation(&id);
+        wait_until("the agent writes it down", || {
+            stage.is_written_down(engine, &conversation)
+        });
         id
     };
     let begun: Vec<String> = engines.iter().enumerate().map(begin).collect();

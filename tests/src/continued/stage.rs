@@ -1,6 +1,7 @@
 //! A project whose sessions are run by engines.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -138,6 +139,16 @@ impl Stage {
         continued
     }
 
+    /// Whether an agent that writes its conversations to files of their names, in the
+    /// environment's home, has begun this one: killed before, it knows nothing of it.
+    pub(super) fn is_written_down(&self, engine: &str, conversation: &str) -> bool {
+        let home = self.env.iter().find(|(name, _)| name == "HOME");
+        let Some((_, home)) = home.filter(|_| ["claude", "codex"].contains(&engine)) else {
+            return true;
+        };
+        has_file(Path::new(home), conversation)
+    }
+
     /// The one session that continues `id`, once there is one.
     ///
     /// # Panics
@@ -177,4 +188,19 @@ impl Stage {
             }
         }
     }
+}
+
+/// Whether a file below `folder` has `name` in its own, and something in it.
+fn has_file(folder: &Path, name: &str) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut entries = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    entries.any(|(path, metadata)| {
+        let is_named = path
+            .file_name()
+            .is_some_and(|file| file.to_string_lossy().contains(name));
+        match metadata.is_dir() {
+            true => has_file(&path, name),
+            false => is_named && metadata.len() > 0,
+        }
+    })
 }
