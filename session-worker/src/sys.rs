@@ -377,6 +377,16 @@ pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Gives back what was allocated and is not used any more: to start takes more memory
+/// than to own a session for hours.
+pub(crate) fn trim_heap() {
+    // SAFETY: any thread may call it at any time (malloc_trim(3)).
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Ignores `signal` in this process.
 pub(crate) fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is a valid disposition, and runs no code.

@@ -17,6 +17,7 @@ mod start;
 use session_core::failpoint;
 
 use crate::handover::SUPERVISE;
+use crate::sys;
 
 /// Becomes a supervisor, if that is what this process was started as by a
 /// [`Launcher`](crate::Launcher); does not return then. Call it first thing in
@@ -36,6 +37,7 @@ pub fn supervise_if_asked() {
 pub(crate) fn supervise() {
     failpoint::supervises();
     if let Some(supervisor) = start::start() {
+        sys::trim_heap();
         supervisor.run();
     }
 }
