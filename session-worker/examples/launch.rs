@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use session_core::{NewSession, SessionManager};
-use session_worker::{AgentStdin, DEFAULT_GRACE, Launch, Launcher};
+use session_worker::{Launch, Launcher};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Before anything else: this process may have been started as a supervisor.
@@ -29,13 +29,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 ..NewSession::default()
             },
             argv,
-            stdin: AgentStdin::Null,
-            cwd: None,
-            env: Vec::new(),
-            env_remove: Vec::new(),
-            leave_children: false,
-            remove_at_end: false,
-            grace: DEFAULT_GRACE,
             ..Launch::default()
         },
     )?;

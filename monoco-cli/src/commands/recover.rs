@@ -25,13 +25,18 @@ pub(super) fn recover(manager: &SessionManager, args: &Recover) -> Result<Exit, 
     if args.yes {
         return act(manager, &continuation, &lost);
     }
+    let problems: Vec<_> = lost
+        .iter()
+        .map(|old| continuation.check(old).err().map(|why| error_chain(&why)))
+        .collect();
+    let planned = lost.iter().zip(&problems);
     if args.json {
-        let planned = lost.iter().map(|old| Planned::of(old, &continuation));
+        let planned = planned.map(|(old, problem)| Planned::of(old, problem.as_deref()));
         json::print_array(&planned.collect::<Vec<_>>())?;
         return Ok(Exit::SUCCESS);
     }
-    table(&lost, &continuation).print()?;
-    let n = lost.iter().filter(|old| continuation.check(old).is_ok());
+    table(planned).print()?;
+    let n = problems.iter().filter(|problem| problem.is_none());
     output::words(&match n.count() {
         0 => "none of these can go on by itself; `monoco rm` forgets one".to_owned(),
         n => format!(
@@ -116,11 +121,11 @@ struct Planned<'a> {
     cwd: Option<String>,
     created_at: String,
     /// Why it will not be done.
-    problem: Option<String>,
+    problem: Option<&'a str>,
 }
 
 impl<'a> Planned<'a> {
-    fn of(session: &'a Session, continuation: &Continuation<'_>) -> Self {
+    fn of(session: &'a Session, problem: Option<&'a str>) -> Self {
         Self {
             id: &session.id,
             issue_id: &session.issue_id,
@@ -128,7 +133,7 @@ impl<'a> Planned<'a> {
             conversation_id: session.conversation_id.as_deref(),
             cwd: cwd(session),
             created_at: session.created_at.to_string(),
-            problem: problem(session, continuation),
+            problem,
         }
     }
 }
@@ -138,12 +143,7 @@ fn cwd(session: &Session) -> Option<String> {
     cwd.map(|cwd| cwd.display().to_string())
 }
 
-fn problem(session: &Session, continuation: &Continuation<'_>) -> Option<String> {
-    let checked = continuation.check(session);
-    checked.err().map(|why| error_chain(&why))
-}
-
-fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
+fn table<'a>(planned: impl Iterator<Item = (&'a Session, &'a Option<String>)>) -> Table<7> {
     let now = Timestamp::now();
     let mut table = Table::new([
         "ID",
@@ -154,7 +154,7 @@ fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
         "DIRECTORY",
         "WHY NOT",
     ]);
-    for session in lost {
+    for (session, problem) in planned {
         table.push([
             Cell::new(session.id.as_str()),
             Cell::new(session.name.as_deref().unwrap_or_default()),
@@ -162,10 +162,7 @@ fn table(lost: &[Session], continuation: &Continuation<'_>) -> Table<7> {
             Cell::new(session.engine.as_deref().unwrap_or_default()),
             Cell::new(ago::ago(session.created_at, now)),
             Cell::new(cwd(session).unwrap_or_default()),
-            Cell::styled(
-                problem(session, continuation).unwrap_or_default(),
-                Style::Yellow,
-            ),
+            Cell::styled(problem.as_deref().unwrap_or_default(), Style::Yellow),
         ]);
     }
     table

@@ -146,6 +146,12 @@ impl<'a> Continuation<'a> {
 
     /// Why a lost session cannot go on by itself, as far as can be told before it is tried.
     pub(crate) fn check(&self, old: &Session) -> Result<(), NotContinued> {
+        self.check_command(old)?;
+        self.check_place(old)
+    }
+
+    /// Whether its engine can be told to go on with it, as it was told to begin.
+    fn check_command(&self, old: &Session) -> Result<(), NotContinued> {
         let (engine, conversation) = self.held(old)?;
         engine.resume_command(conversation, self.config.resume_prompt(), &[])?;
         let words = self.typed(old);
@@ -153,7 +159,7 @@ impl<'a> Continuation<'a> {
             let id = old.id.clone();
             return Err(NotContinued::Typed { id, words });
         }
-        self.check_place(old)
+        Ok(())
     }
 
     /// What was typed for the agent of `old` and is not said again by itself.
@@ -255,7 +261,7 @@ impl<'a> Continuation<'a> {
     /// often this is done, and by however many. Whoever comes second waits for the lease
     /// here, or is refused, and finds the record of the first.
     pub(crate) fn launch_once(&self, old: &Session) -> Result<(Launch, Vec<Added>), NotContinued> {
-        self.check(old)?;
+        self.check_command(old)?;
         let launch = self.launch(old, None, &[])?;
         match successor(&self.manager.list()?.sessions, old) {
             Some(by) => Err(NotContinued::Already {
